@@ -1,0 +1,43 @@
+# What people do here. `make help` lists it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format typecheck bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(READY) ## make .venv with everything in it
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[demo,test,dev]'
+	@touch $@
+
+demo: $(READY) ## explain six photographs with a real pretrained CNN; a few minutes at most
+	$(BIN)/igcam-batch demo --output igcam-demo
+
+test: $(READY) ## run the tests
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: $(READY) ## ruff, and the layers of the design
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: $(READY) ## write the code as ruff would
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(READY) ## time the engine against its floor and its peers
+	$(BIN)/python jobs/benchmark.py engine
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) igcam-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,49 @@
+"""Integrated Grad-CAM over whole image datasets.
+
+    import igcam_batch
+    maps = igcam_batch.explain(model, images, targets, layer="layer4")
+    scores = igcam_batch.read_scores("OUTPUT")
+    heatmaps = igcam_batch.read_heatmaps("OUTPUT", size=(224, 224))
+
+Every name is imported when it is first used: `explain` needs torch alone, the readers need pyarrow, and only an audit
+needs Ray. A process that decodes images therefore never loads torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from igcam_batch.attribution.explain import explain
+    from igcam_batch.errors import InputError
+    from igcam_batch.images import Recipe
+    from igcam_batch.models import Classifier
+    from igcam_batch.tables import read_failures, read_heatmaps, read_scores
+
+__version__ = "0.1.0"
+__all__ = [
+    "Classifier",
+    "InputError",
+    "Recipe",
+    "__version__",
+    "explain",
+    "read_failures",
+    "read_heatmaps",
+    "read_scores",
+]
+
+_HOMES = {
+    "Classifier": "models",
+    "InputError": "errors",
+    "Recipe": "images",
+    "explain": "attribution.explain",
+    "read_failures": "tables",
+    "read_heatmaps": "tables",
+    "read_scores": "tables",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the room it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"igcam_batch.{_HOMES[name]}"), name)

@@ -1,0 +1,1 @@
+"""The explanation engine: models, layers, paths, quadrature, maps. Knows torch only."""

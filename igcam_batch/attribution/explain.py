@@ -1,0 +1,116 @@
+"""`explain`: maps of a batch of images, for people in a notebook."""
+
+import torch
+from torch import Tensor, nn
+
+from igcam_batch.attribution.cams import METHODS
+from igcam_batch.attribution.explainer import Explainer, check_targets
+from igcam_batch.attribution.layers import choose_layer
+from igcam_batch.attribution.quadrature import RULES
+from igcam_batch.attribution.split import frozen
+from igcam_batch.errors import InputError
+from igcam_batch.names import ConfidenceName, MethodName, RuleName, ScoreName
+
+
+def explain(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    layer: str | None = None,
+    method: MethodName = "integrated-grad-cam",
+    steps: int = 50,
+    rule: RuleName = "riemann",
+    score: ScoreName = "logit",
+    baseline: Tensor | None = None,
+    *,
+    confidence: ConfidenceName = "softmax",
+    batch_size: int = 32,
+) -> Tensor:
+    """Explain why `model` scores each image the way it does for each target class.
+
+    The model is left as it was: it runs in eval mode, without gradients for its parameters, and both are restored.
+
+    Args:
+        model: maps (B, 3, H, W) to logits (B, C).
+        images: (B, 3, H, W) preprocessed floats, on any device; they are moved to the model's.
+        targets: (B,) or (B, K) class indices.
+        layer: dotted name of the module whose activations make the map, as `layer4`; None: the last feature map.
+        method: `integrated-grad-cam` (Sattarzadeh et al. 2021), `grad-cam` (Selvaraju et al. 2017) or `grad-cam++`
+            (Chattopadhyay et al. 2018).
+        steps: quadrature nodes along the path, for integrated methods.
+        rule: `riemann` (the paper's), `trapezoid`, `gauss-legendre` or `gauss-lobatto`.
+        score: y_c as `logit` or as `probability`.
+        baseline: (3, H, W), where paths start, in the images' own space; None: zeros, which is black only for a model
+            that takes unnormalised pixels. For one that takes (pixel - mean) / std, black is -mean / std.
+        confidence: what a probability is, `softmax` or `sigmoid`.
+        batch_size: images × steps in one forward pass.
+
+    Returns:
+        (B, u, v) or (B, K, u, v) float32, non-negative, at the layer's own resolution, on the model's device.
+
+    Raises:
+        InputError: a shape, a value or a name that does not fit; the message says which.
+    """
+    _check(model, images, targets, baseline, method, rule, score, steps)
+    parameter = next(model.parameters(), None)
+    device = images.device if parameter is None else parameter.device
+    dtype = images.dtype if parameter is None else parameter.dtype
+    images, targets = images.to(device, dtype), targets.to(device).long()
+    baseline = torch.zeros_like(images[0]) if baseline is None else baseline.to(images)
+    per_image = targets.reshape(len(images), -1)
+
+    with frozen(model):
+        explainer = Explainer(
+            model,
+            layer if layer is not None else choose_layer(model, images[:1], None).name,
+            methods=[method],
+            steps=steps,
+            rule=rule,
+            score=score,
+            confidence=confidence,
+            baseline=baseline,
+            batch_size=batch_size,
+        )
+        maps = []
+        for some, their_targets in zip(images.split(batch_size), per_image.split(batch_size), strict=True):
+            prediction = explainer.predict(some)
+            check_targets(their_targets, prediction.logits.shape[1])
+            maps.append(explainer.maps(prediction, their_targets)[method])
+    return torch.cat(maps).reshape(*targets.shape, *maps[0].shape[-2:])
+
+
+def _check(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    baseline: Tensor | None,
+    method: str,
+    rule: str,
+    score: str,
+    steps: int,
+) -> None:
+    """InputError for what can be told wrong before the model runs."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: must be a torch.nn.Module, not {type(model).__name__}")
+    for name, value, known in (
+        ("method", method, METHODS),
+        ("rule", rule, RULES),
+        ("score", score, ("logit", "probability")),
+    ):
+        if value not in known:
+            raise InputError(f"{name} {value}: no such {name}; there are: {', '.join(known)}")
+    least = 2 if rule in ("trapezoid", "gauss-lobatto") else 1
+    if steps < least:
+        raise InputError(f"steps {steps}: rule {rule} needs at least {least}")
+    if images.ndim != 4 or not len(images) or not images.is_floating_point():
+        raise InputError(f"images: must be (B, 3, H, W) floats, not {tuple(images.shape)} {images.dtype}")
+    if targets.ndim not in (1, 2) or len(targets) != len(images) or targets.is_floating_point() or not targets.numel():
+        raise InputError(
+            f"targets: must be (B,) or (B, K) class indices for {len(images)} images, "
+            f"not {tuple(targets.shape)} {targets.dtype}"
+        )
+    if baseline is not None and baseline.shape != images.shape[1:]:
+        raise InputError(f"baseline: must be {tuple(images.shape[1:])} like one image, not {tuple(baseline.shape)}")
+    finite = images.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise InputError(f"images: number {int((~finite).nonzero()[0])} holds NaN or infinity")

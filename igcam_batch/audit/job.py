@@ -1,0 +1,288 @@
+"""The job, in the order in which it happens: check, plan, run, reconcile, record."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
+from igcam_batch.audit.errors import IncompleteError
+from igcam_batch.audit.execute import execute
+from igcam_batch.audit.plan import PLAN_DIR, Planned, write_plan
+from igcam_batch.audit.progress import Progress, Silent
+from igcam_batch.audit.record import (
+    RUN_FILE,
+    ModelRecord,
+    RunRecord,
+    differences,
+    now,
+    read_record,
+    versions,
+    write_record,
+)
+from igcam_batch.audit.replica import Replica
+from igcam_batch.audit.status import Status, count_commits
+from igcam_batch.audit.work import Work
+from igcam_batch.config import AuditConfig
+from igcam_batch.errors import InputError
+from igcam_batch.models import LoadedModel, load_model
+from igcam_batch.sources import SUFFIXES, ImageRow, image_rows
+from igcam_batch.storage import Store, open_store
+from igcam_batch.tables import committed_shards
+
+_TABLES = ("scores", "heatmaps", "failures")
+_OURS = (RUN_FILE, PLAN_DIR, *_TABLES, "summary.parquet", "summary.json", "report.html")
+_SHARD_IMAGES_GPU, _SHARD_IMAGES_CPU = 256, 32  # at most, unless --shard-size says otherwise
+_SHARDS_PER_WORKER = 4  # at least, so that workers finish together
+_LARGEST_SHARD = 1 << 30  # bytes of pixels; a row that Arrow and Ray carry holds less than 2 GiB
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        status: images and rows of OUTPUT, of this run and of those it resumed.
+        explained: images that this run itself took up.
+        failed: how many of those could not be explained.
+        seconds: from the call to the last commit.
+        computing: seconds between the first worker's start and the last commit, 0 where nothing was left to do.
+        output: where the tables are.
+    """
+
+    status: Status
+    explained: int
+    failed: int
+    seconds: float
+    computing: float
+    output: str
+
+    def line(self) -> str:
+        """The closing line: images, rows, failures, seconds, images per second, and where the tables are."""
+        done = self.status
+        tally = f"{done.planned} images, {done.rows} rows, {done.failed} failures"
+        if not self.explained:
+            return f"{tally}; nothing was left to do; tables in {self.output}"
+        resumed = f"; {self.explained} of the images in this run" if self.explained < done.planned else ""
+        rate = self.explained / self.computing
+        return f"{tally}{resumed}; {self.seconds:.1f} s, {rate:.2f} images/s; tables in {self.output}"
+
+
+def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
+    """Explain a dataset: start, or go on with, the run in OUTPUT.
+
+    Args:
+        config: the settings.
+        progress: told of every step.
+
+    Raises:
+        InputError: something asked for cannot be done; OUTPUT is as it was.
+        IncompleteError: work was begun and could not be finished.
+    """
+    began = time.perf_counter()
+    progress = progress or Silent()
+    config = _absolute(config)
+    source, output = open_store(config.input), open_store(config.output)
+    _check_places(source, output)
+    record = _existing_run(config, output)
+    model = load_model(config)
+    _check_targets(config, model)
+
+    planned = None
+    if record is None:
+        planned = _plan(config, model, source, output)
+    elif record.model.sha256 != model.sha256:
+        there, here = record.model.sha256[:12], model.sha256[:12]
+        raise InputError(_refusal(output, [f"weights: sha256 {there} there, {here} here"]))
+    connect()
+    replicas = plan_replicas(config)
+    if planned is not None:
+        record = _new_record(config, model, planned, replicas)
+        write_record(output, record)
+    assert record is not None  # noqa: S101  # one of the two branches made it
+
+    done = set(committed_shards(output))
+    before = count_commits(output, record.images)
+    progress.planned(record.images, record.shards, before.scored + before.failed)
+    todo = [shard for shard in range(record.shards) if shard not in done]
+    computing, taking_part = _run(config, model, record, replicas, todo, progress)
+
+    status = count_commits(output, record.images)
+    if status.remaining:
+        raise IncompleteError(f"{status.remaining} of {status.planned} images were not explained")
+    seconds = time.perf_counter() - began
+    _finish(output, record, status, seconds, taking_part)
+    explained = status.planned - before.scored - before.failed
+    return Summary(status, explained, status.failed - before.failed, seconds, computing, output.root)
+
+
+def _absolute(config: AuditConfig) -> AuditConfig:
+    """The config with its places in full, as workers in other directories need them."""
+    places = {"input": open_store(config.input).root, "output": open_store(config.output).root}
+    if config.weights not in ("DEFAULT", "none"):
+        places["weights"] = str(Path(config.weights).expanduser().absolute())
+    return config.model_copy(update=places)
+
+
+def _check_places(source: Store, output: Store) -> None:
+    """InputError unless INPUT can be read and OUTPUT written."""
+    for name, path in (("INPUT", Path(source.root)), ("OUTPUT", Path(output.root))):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{name} {path}: is a file; name a directory")
+    if not Path(source.root).exists():
+        raise InputError(f"INPUT {source.root}: no such directory")
+    if source.root == output.root:
+        raise InputError(f"OUTPUT {output.root}: is INPUT; name another directory for the tables")
+
+
+def _existing_run(config: AuditConfig, output: Store) -> RunRecord | None:
+    """The run that OUTPUT holds, if it can go on; None where there is none, or it is to be replaced.
+
+    Raises:
+        InputError: OUTPUT holds another run, or tables that no run.json explains.
+    """
+    if config.overwrite:
+        for path in _OURS:
+            output.delete(path)
+        return None
+    record = read_record(output)
+    if record is None:
+        strays = [name for name in _TABLES if any(True for _ in output.list(name))]
+        if strays:
+            raise InputError(
+                f"OUTPUT {output.root}: holds {', '.join(strays)} but no {RUN_FILE}; name another directory, or "
+                "--overwrite them"
+            )
+        return None
+    found = differences(record.config, config.result_settings())
+    if found:
+        raise InputError(_refusal(output, found))
+    return record
+
+
+def _refusal(output: Store, found: list[str]) -> str:
+    return (
+        f"OUTPUT {output.root}: holds another run ({'; '.join(found)}); name another directory, or --overwrite this one"
+    )
+
+
+def _check_targets(config: AuditConfig, model: LoadedModel) -> None:
+    """InputError if the model cannot have the classes that --target names."""
+    classes, target = model.classes.count, config.targets
+    beyond = [index for index in target.classes if index >= classes]
+    if beyond or target.count > classes:
+        raise InputError(f"--target {config.target}: the model has {classes} classes, 0 to {classes - 1}")
+
+
+def _plan(config: AuditConfig, model: LoadedModel, source: Store, output: Store) -> Planned:
+    """Freeze the images of INPUT; InputError where there are none, or their labels mean nothing to the model."""
+    try:
+        planned = write_plan(output, islice(_outside(output, image_rows(source, config.layout)), config.limit))
+    except OSError as error:
+        raise InputError(f"{error.filename or source.root}: {error.strerror or error}") from None
+    try:
+        if not planned.images:
+            raise InputError(f"INPUT {source.root}: no images, files named {' '.join(sorted(SUFFIXES))}")
+        if config.targets.needs_labels:
+            _check_labels(config, model, planned)
+    except InputError:
+        output.delete(PLAN_DIR)
+        raise
+    return planned
+
+
+def _outside(output: Store, rows: Iterator[ImageRow]) -> Iterator[ImageRow]:
+    """The rows whose images are not themselves something an audit wrote."""
+    inside = output.root.rstrip("/") + "/"
+    return (row for row in rows if not row.uri.startswith(inside))
+
+
+def _check_labels(config: AuditConfig, model: LoadedModel, planned: Planned) -> None:
+    if not planned.labels:
+        raise InputError(
+            f"--target {config.target}: INPUT gives its images no labels; --layout imagefolder takes sub-directories "
+            "as classes, --layout voc takes annotations"
+        )
+    classes = model.classes.with_directory_order(planned.labels)
+    unknown = [label for label in planned.labels if classes.index(label) is None]
+    if unknown:
+        raise InputError(
+            f"--target {config.target}: {len(unknown)} of {len(planned.labels)} labels are no class of {config.model} "
+            f"({', '.join(unknown[:_NAMED_AT_MOST])}{', …' if len(unknown) > _NAMED_AT_MOST else ''}); "
+            "--class-map FILE says which they are"
+        )
+
+
+def _new_record(config: AuditConfig, model: LoadedModel, planned: Planned, replicas: Replicas) -> RunRecord:
+    """The record of a run that begins; decides the size of a shard."""
+    at_most = _SHARD_IMAGES_GPU if replicas.gpus else _SHARD_IMAGES_CPU
+    evenly = -(-planned.images // (_SHARDS_PER_WORKER * replicas.most))
+    shard_size = config.shard_size or max(1, min(at_most, evenly))
+    if shard_size * 3 * model.recipe.size**2 > _LARGEST_SHARD:
+        most = _LARGEST_SHARD // (3 * model.recipe.size**2)
+        raise InputError(f"--shard-size {shard_size}: at {model.recipe.size} pixels a side it can be {most} at most")
+    return RunRecord(
+        state="running",
+        config=config.result_settings(),
+        model=ModelRecord(
+            sha256=model.sha256,
+            layer=model.layer,
+            map_shape=model.map_shape,
+            input_size=model.recipe.size,
+            classes=model.classes.count,
+        ),
+        images=planned.images,
+        shard_size=shard_size,
+        shards=-(-planned.images // shard_size),
+        labels=planned.labels if len(planned.labels) == model.classes.count else (),
+        started=now(),
+        versions=versions(),
+    )
+
+
+def _run(
+    config: AuditConfig,
+    model: LoadedModel,
+    record: RunRecord,
+    replicas: Replicas,
+    shards: list[int],
+    progress: Progress,
+) -> tuple[float, set[Replica]]:
+    """Run the shards; the seconds that took, and who took part."""
+    if not shards:
+        return 0.0, set()
+    began = time.perf_counter()
+    progress.started(str(replicas))
+    work = Work(
+        config=config.model_dump_json(by_alias=True),
+        recipe=model.recipe,
+        shard_size=record.shard_size,
+        images=record.images,
+        sha256=model.sha256,
+        labels=record.labels,
+    )
+    taking_part = set()
+    for outcome, replica in execute(work, replicas, shards):
+        progress.advanced(outcome.images, outcome.failed)
+        taking_part.add(replica)
+    return time.perf_counter() - began, taking_part
+
+
+def _finish(output: Store, record: RunRecord, status: Status, seconds: float, taking_part: set[Replica]) -> None:
+    """Record how a run ended; one that found nothing left to do leaves the record of the run before it."""
+    if not taking_part:
+        return
+    counts = {"planned": status.planned, "scored": status.scored, "failed": status.failed, "rows": status.rows}
+    workers = sorted((asdict(replica) for replica in taking_part), key=lambda each: (each["node"], each["pid"]))
+    ended = record.model_copy(
+        update={
+            "state": "finished",
+            "finished": now(),
+            "counts": counts,
+            "seconds": round(seconds, 1),
+            "workers": workers,
+        }
+    )
+    write_record(output, ended)

@@ -1,0 +1,100 @@
+"""OUTPUT/run.json: what was run, with what, and how it went."""
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from igcam_batch.errors import InputError
+from igcam_batch.storage import Store
+
+RUN_FILE = "run.json"
+_LIBRARIES = ("igcam-batch", "ray", "torch", "torchvision", "timm", "pyarrow", "numpy", "pillow")
+
+
+class ModelRecord(BaseModel):
+    """The model that was explained: its identity, and what its outputs are called."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sha256: str
+    layer: str
+    map_shape: tuple[int, int]
+    input_size: int
+    classes: int
+
+
+class RunRecord(BaseModel):
+    """The whole of run.json.
+
+    `config` are the settings that decide what the tables hold; an audit goes on only where they are equal. `plan` is
+    how many images there are, in how many shards of which size. `workers` are the replicas that took part last.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    state: Literal["running", "finished"]
+    config: dict[str, Any]
+    model: ModelRecord
+    images: int
+    shard_size: int
+    shards: int
+    labels: tuple[str, ...] = ()
+    started: str
+    finished: str | None = None
+    counts: dict[str, int] = {}
+    seconds: float = 0.0
+    workers: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+
+
+def now() -> str:
+    """The time, in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what computes the tables."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+
+
+def read_record(store: Store) -> RunRecord | None:
+    """The record of the run that OUTPUT holds, or None where it holds none.
+
+    Raises:
+        InputError: there is a run.json that is not ours.
+    """
+    if not store.exists(RUN_FILE):
+        return None
+    try:
+        return RunRecord.model_validate_json(store.read(RUN_FILE))
+    except ValidationError:
+        raise InputError(
+            f"{store.uri(RUN_FILE)}: not written by this version of igcam-batch; name another OUTPUT, or --overwrite it"
+        ) from None
+
+
+def write_record(store: Store, record: RunRecord) -> None:
+    """Put run.json in place of the one there is."""
+    store.write(RUN_FILE, (json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """What differs between the settings of two runs, each as `--name: theirs there, ours here`."""
+    return [
+        f"{name if name == 'input' else '--' + name}: {_shown(theirs.get(name))} there, {_shown(value)} here"
+        for name, value in ours.items()
+        if theirs.get(name) != value
+    ]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "default"
+    if isinstance(value, list | tuple):
+        return ",".join(str(part) for part in value)
+    return str(value)

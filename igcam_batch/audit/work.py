@@ -1,0 +1,31 @@
+"""What every process of a run is told."""
+
+from dataclasses import dataclass
+
+from igcam_batch.config import AuditConfig
+from igcam_batch.images import Recipe
+
+
+@dataclass(frozen=True)
+class Work:
+    """Small, plain values only: they travel with every task.
+
+    Attributes:
+        config: the settings, as JSON.
+        recipe: how an image becomes the model's input.
+        shard_size: images in a shard, but the last.
+        images: images in the plan.
+        sha256: of the model's weights.
+        labels: the dataset's labels, where they name the model's classes.
+    """
+
+    config: str
+    recipe: Recipe
+    shard_size: int
+    images: int
+    sha256: str
+    labels: tuple[str, ...]
+
+    def settings(self) -> AuditConfig:
+        """The settings again."""
+        return AuditConfig.model_validate_json(self.config)

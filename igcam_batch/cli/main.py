@@ -1,0 +1,108 @@
+"""The commands."""
+
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from igcam_batch import __version__
+from igcam_batch.cli.options import audit_flags, given
+from igcam_batch.errors import InputError
+
+EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="igcam-batch")
+def commands() -> None:
+    """Explain every prediction a CNN makes over a whole image dataset: Integrated Grad-CAM on Ray, into Parquet."""
+
+
+def main() -> None:
+    """Run a command; every error a person can mend is one line."""
+    from igcam_batch.audit.errors import IncompleteError
+
+    try:
+        commands.main(standalone_mode=False, prog_name="igcam-batch")
+    except InputError as error:
+        _fail(str(error), EXIT_INPUT)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_INPUT)
+    except IncompleteError as error:
+        _fail(str(error), EXIT_FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; what was committed is kept, and the same command goes on from there", EXIT_INTERRUPTED)
+
+
+@commands.command()
+@click.argument("input", metavar="INPUT")
+@click.argument("output", metavar="OUTPUT")
+@audit_flags
+def audit(config: str | None, **flags: Any) -> None:
+    """Explain the images in INPUT and write tables to OUTPUT.
+
+    Goes on where OUTPUT holds an unfinished run of the same settings.
+    """
+    from igcam_batch.config import load_config
+
+    settings = load_config(given(flags), config)
+
+    from igcam_batch.audit.job import run_audit
+    from igcam_batch.cli.console import view
+
+    with view() as progress:
+        summary = run_audit(settings, progress)
+    click.echo(summary.line())
+    if settings.fail_on_error and summary.status.failed:
+        sys.exit(EXIT_FAILED)
+
+
+@commands.command()
+@click.argument("output", metavar="OUTPUT")
+def status(output: str) -> None:
+    """Say how many images of a run are planned, scored, failed, and remaining."""
+    from igcam_batch.audit.status import read_status
+
+    found = read_status(output)
+    click.echo(
+        f"planned {found.planned}, scored {found.scored}, failed {found.failed}, remaining {found.remaining}; "
+        f"{found.rows} rows"
+    )
+
+
+@commands.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--input-size", type=click.IntRange(8, 8192), metavar="N", help="side of the model's input")
+def layers(model: str, input_size: int | None) -> None:
+    """List the layers of MODEL that can be explained, the default marked with *."""
+    from igcam_batch.models import list_layers
+
+    table = Table("", "layer", "kind", "N x u x v", box=None, pad_edge=False)
+    for layer in list_layers(model, input_size):
+        table.add_row("*" if layer.default else "", layer.name, layer.kind, " x ".join(map(str, layer.shape)))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+@commands.command()
+@click.option(
+    "--output", default="igcam-demo", show_default=True, metavar="DIR", help="where photographs, tables and sheets go"
+)
+def demo(output: str) -> None:
+    """Explain six photographs with a pretrained CNN on this machine, by three methods and four metrics."""
+    from igcam_batch.cli.console import view
+    from igcam_batch.demo import run_demo
+    from igcam_batch.report import score_table
+
+    with view() as progress:
+        result = run_demo(output, progress)
+    Console(highlight=False).print(score_table(result.summary.output))
+    click.echo(result.summary.line())
+    click.echo(f"look at {result.sheet}")
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"igcam-batch: {message}", err=True)
+    sys.exit(code)

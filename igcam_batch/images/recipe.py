@@ -1,0 +1,108 @@
+"""How an image becomes a model's input, and where that takes its boxes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+from PIL import Image
+
+from igcam_batch.images.decode import DecodeError
+from igcam_batch.names import ResizeName
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+LARGEST_RESIZE = 2**27  # pixels
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Resize, crop the centre, divide by 255, subtract the mean, divide by the standard deviation.
+
+    Attributes:
+        size: side of the model's square input.
+        resize: `crop` keeps the aspect ratio and brings the shorter side to `resize_size`; `stretch` brings both.
+        resize_size: side before the centre is cropped to `size`; at least `size`.
+        interpolation: PIL's name of the filter, anti-aliased.
+        mean, std: of each channel, R, G, B, in 0..1.
+    """
+
+    size: int = 224
+    resize: ResizeName = "stretch"
+    resize_size: int = 224
+    interpolation: Interpolation = "bilinear"
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
+
+    def override(
+        self,
+        *,
+        size: int | None = None,
+        resize: ResizeName | None = None,
+        mean: Channels | None = None,
+        std: Channels | None = None,
+    ) -> Self:
+        """This recipe with what is not None put in its place.
+
+        Another size keeps the share that is cropped away; another way to resize crops nothing for `stretch`, and a
+        224/256 centre, as ImageNet models are commonly tested, for `crop`.
+        """
+        new_size = size or self.size
+        if resize is not None and resize != self.resize:
+            resize_size = new_size if resize == "stretch" else round(new_size * 256 / 224)
+        else:
+            resize_size = round(new_size * self.resize_size / self.size)
+        return replace(
+            self,
+            size=new_size,
+            resize=resize or self.resize,
+            resize_size=resize_size,
+            mean=mean or self.mean,
+            std=std or self.std,
+        )
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """RGB image -> (3, size, size) uint8, what the model sees before normalisation.
+
+        Raises:
+            DecodeError: so long and thin that its shorter side cannot be brought to `resize_size`.
+        """
+        width, height = self._resized(image.size)
+        if width * height > LARGEST_RESIZE:
+            raise DecodeError(
+                f"{image.width} x {image.height} pixels would become {width} x {height} before the centre is cropped; "
+                "--resize stretch takes it"
+            )
+        left, top = self._corner(width, height)
+        resized = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
+        cropped = resized.crop((left, top, left + self.size, top + self.size))
+        return np.ascontiguousarray(np.asarray(cropped).transpose(2, 0, 1))
+
+    def box(self, box: Sequence[float], image_size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) in an image of (width, height) -> the same in the model's input, clipped to it.
+
+        A box that is cropped away comes back with no area.
+        """
+        width, height = self._resized(image_size)
+        left, top = self._corner(width, height)
+        scale_x, scale_y = width / image_size[0], height / image_size[1]
+        x0, x1 = (min(max(x * scale_x - left, 0.0), float(self.size)) for x in (box[0], box[2]))
+        y0, y1 = (min(max(y * scale_y - top, 0.0), float(self.size)) for y in (box[1], box[3]))
+        return x0, y0, x1, y1
+
+    def _resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) after the resize: the rounding of torchvision and timm, so that pixels equal theirs."""
+        if self.resize == "stretch":
+            return self.resize_size, self.resize_size
+        width, height = image_size
+        if width <= height:
+            return self.resize_size, int(self.resize_size * height / width)
+        return int(self.resize_size * width / height), self.resize_size
+
+    def _corner(self, width: int, height: int) -> tuple[int, int]:
+        """(left, top) of the centre crop, rounded as torchvision rounds it."""
+        return round((width - self.size) / 2), round((height - self.size) / 2)

@@ -1,0 +1,62 @@
+"""Does the map lie on the object? Maps and masks are at the image's resolution.
+
+EBPG: Wang et al., "Score-CAM", CVPRW 2020, sec. 4.2. Bbox: Schulz et al., "Restricting the Flow", ICLR 2020, sec. 4.4.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def ebpg(maps: Tensor, masks: Tensor) -> Tensor:
+    """Energy-based pointing game: the share of the map's energy that lies in the object, Σ_G S / Σ S, in [0, 1].
+
+    Args:
+        maps: (..., H, W) non-negative S.
+        masks: (..., H, W) bool, G.
+
+    Returns:
+        (...) float32; NaN where the map is zero everywhere or the mask is empty.
+    """
+    maps = maps.double()
+    inside = (maps * masks).sum((-2, -1))
+    share = inside / maps.sum((-2, -1))
+    return torch.where(masks.any(-1).any(-1), share, torch.nan).float()
+
+
+def bbox(maps: Tensor, masks: Tensor) -> Tensor:
+    """Share of the |G| highest pixels of S that lie in G, in [0, 1].
+
+    Pixels that tie with the |G|-th highest share the places that are left equally, so the value depends on no order of
+    pixels: a constant map scores |G| / HW, which is chance.
+
+    Args:
+        maps: (..., H, W) non-negative S.
+        masks: (..., H, W) bool, G.
+
+    Returns:
+        (...) float32; NaN where the map is zero everywhere or the mask is empty.
+    """
+    flat_maps, flat_masks = maps.flatten(-2), masks.flatten(-2)
+    area = flat_masks.sum(-1, keepdim=True)
+    descending = flat_maps.sort(-1, descending=True).values
+    threshold = descending.gather(-1, (area - 1).clamp_min(0))
+    above, level = flat_maps > threshold, flat_maps == threshold
+    places = (area - above.sum(-1, keepdim=True)) / level.sum(-1, keepdim=True)
+    hits = ((above + level * places) * flat_masks).sum(-1)
+    exists = flat_masks.any(-1) & flat_maps.any(-1)
+    return torch.where(exists, hits / area.squeeze(-1), torch.nan).float()
+
+
+def box_mask(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
+    """The union of boxes (left, top, right, bottom), continuous pixel coordinates, as a (H, W) bool mask.
+
+    A pixel belongs to a box when its centre does.
+    """
+    rows = torch.arange(size[0]).unsqueeze(1) + 0.5
+    columns = torch.arange(size[1]).unsqueeze(0) + 0.5
+    mask = torch.zeros(size, dtype=torch.bool)
+    for left, top, right, bottom in boxes:
+        mask |= (left <= columns) & (columns < right) & (top <= rows) & (rows < bottom)
+    return mask

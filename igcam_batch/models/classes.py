@@ -1,0 +1,76 @@
+"""From a dataset's name for a class to the model's index for it."""
+
+from collections.abc import Iterable, Mapping
+
+from igcam_batch.errors import InputError
+from igcam_batch.models.classifier import Classifier
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+
+
+class ClassNames:
+    """The classes of a model, and every name a dataset may use for them.
+
+    A label is looked up in the class map first, then among the model's names and ids (case, `_` and `-` aside), and
+    then read as an index.
+
+    Args:
+        classes: number of the model's outputs.
+        names: what they are called, by index.
+        ids: further identifiers, by index.
+        class_map: dataset name -> index or name.
+
+    Raises:
+        InputError: the class map names a class that the model does not have.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        names: tuple[str, ...] | None = None,
+        ids: tuple[str, ...] | None = None,
+        class_map: Mapping[str, int | str] | None = None,
+    ) -> None:
+        self.count = classes
+        self._names = names if names is not None and len(names) == classes else None
+        self._indices: dict[str, int] = {}
+        for known in (self._names, ids if ids is not None and len(ids) == classes else None):
+            for index, name in enumerate(known or ()):
+                self._indices.setdefault(_plain(name), index)
+        self._map = {name: self._resolve(name, target) for name, target in (class_map or {}).items()}
+
+    @classmethod
+    def of(cls, classifier: Classifier, classes: int, class_map: Mapping[str, int | str] | None) -> "ClassNames":
+        """The `classes` classes of `classifier`."""
+        return cls(classes, classifier.class_names, classifier.class_ids, class_map)
+
+    def name(self, index: int) -> str | None:
+        """What class `index` is called, or None where that is not known."""
+        return self._names[index] if self._names is not None else None
+
+    def index(self, label: str) -> int | None:
+        """The model's index for a dataset's label, or None where the model has no such class."""
+        if label in self._map:
+            return self._map[label]
+        known = self._indices.get(_plain(label))
+        if known is not None:
+            return known
+        return int(label) if label.isascii() and label.isdigit() and int(label) < self.count else None
+
+    def with_directory_order(self, labels: Iterable[str]) -> "ClassNames":
+        """These classes named by a dataset's sorted labels, as torchvision's ImageFolder numbers them.
+
+        Applies where the model has no names of its own and just as many outputs as there are labels.
+        """
+        ordered = sorted(set(labels))
+        if self._names is not None or self._map or len(ordered) != self.count:
+            return self
+        return ClassNames(self.count, tuple(ordered))
+
+    def _resolve(self, name: str, target: int | str) -> int:
+        index = target if isinstance(target, int) else self._indices.get(_plain(target))
+        if index is None or not 0 <= index < self.count:
+            raise InputError(f"--class-map: '{name}' -> {target!r}: the model has no such class, of {self.count}")
+        return index

@@ -1,0 +1,45 @@
+"""`--model package.module:factory`: the user's own code, imported and called. It is trusted as the user is."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from igcam_batch.config import MODELS
+from igcam_batch.errors import InputError
+from igcam_batch.models.classifier import Classifier
+
+
+def build(reference: str) -> Classifier:
+    """Import `package.module`, from the working directory too, and call `factory` without arguments.
+
+    Raises:
+        InputError: no such module or factory, or it gives neither an nn.Module nor a Classifier.
+    """
+    module_name, _, factory_name = reference.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--model {reference}: no module {error.name} on the import path or in the working directory; "
+            f"there are: {MODELS}"
+        ) from None
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise InputError(
+            f"--model {reference}: {module_name} has no function {factory_name}; "
+            f"it has {', '.join(functions) or 'none'}"
+        )
+    made = factory()
+    if isinstance(made, nn.Module):
+        return Classifier(made)
+    if isinstance(made, Classifier):
+        return made
+    raise InputError(
+        f"--model {reference}: must give a torch.nn.Module or an igcam_batch.Classifier, not {type(made).__name__}"
+    )

@@ -1,0 +1,108 @@
+"""The settings of an audit -> the model it explains: the same in the driver and in every worker."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from igcam_batch.attribution.layers import Layer, choose_layer, explainable_layers
+from igcam_batch.config import AuditConfig
+from igcam_batch.images import Recipe
+from igcam_batch.models import from_factory, from_timm, from_torchvision, weights
+from igcam_batch.models.classes import ClassNames
+from igcam_batch.models.classifier import Classifier
+
+_LIBRARIES = {"torchvision": from_torchvision.build, "timm": from_timm.build}
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be explained, on the CPU, in eval mode with frozen parameters.
+
+    Attributes:
+        module: maps (B, 3, size, size) to logits (B, C).
+        recipe: how an image becomes its input, after the settings' overrides.
+        classes: its classes and their names.
+        layer: the layer that is explained.
+        map_shape: (u, v) of that layer's maps.
+        sha256: of its parameters and buffers.
+    """
+
+    module: nn.Module
+    recipe: Recipe
+    classes: ClassNames
+    layer: str
+    map_shape: tuple[int, int]
+    sha256: str
+
+
+def load_model(config: AuditConfig) -> LoadedModel:
+    """Build the model, load its weights, and find the layer.
+
+    Raises:
+        InputError: no such model, weights or layer, or weights that do not fit; names what there is.
+    """
+    classifier = build_classifier(config.model, config.weights)
+    module = classifier.module.eval().requires_grad_(False)
+    recipe = classifier.recipe.override(size=config.input_size, resize=config.resize, mean=config.mean, std=config.std)
+    probe = torch.zeros(1, 3, recipe.size, recipe.size)
+    layer = choose_layer(module, probe, config.layer or classifier.default_layer)
+    with torch.no_grad():
+        outputs = module(probe).shape[1]
+    return LoadedModel(
+        module,
+        recipe,
+        ClassNames.of(classifier, outputs, config.class_map),
+        layer.name,
+        layer.shape[1:],
+        weights.sha256(module),
+    )
+
+
+def list_layers(model: str, input_size: int | None = None) -> list[Layer]:
+    """The layers of a model that can be explained, the default marked.
+
+    Args:
+        model: a model reference; its weights are not loaded.
+        input_size: side of its input; None: the model's own.
+
+    Raises:
+        InputError: no such model, or it has no layer that can be explained.
+    """
+    classifier = build_classifier(model, "none")
+    size = input_size or classifier.recipe.size
+    probe = torch.zeros(1, 3, size, size)
+    default = choose_layer(classifier.module, probe, classifier.default_layer)
+    layers = explainable_layers(classifier.module, probe)
+    return [replace(layer, default=layer.name == default.name) for layer in layers]
+
+
+def build_classifier(model: str, wanted: str) -> Classifier:
+    """The model that a reference names, with the weights that `--weights` names.
+
+    Random weights are drawn from a fixed seed, so that every worker draws the same.
+    """
+    library, _, name = model.partition(":")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        if library in _LIBRARIES:
+            return _from_library(library, name, wanted)
+        classifier = from_factory.build(model)
+    if wanted not in ("DEFAULT", "none"):
+        tensors = weights.without_prefix(weights.read_state_dict(wanted), classifier.module.state_dict())
+        weights.fit(classifier.module, tensors, wanted, model)
+    return classifier
+
+
+def _from_library(library: str, name: str, wanted: str) -> Classifier:
+    build = _LIBRARIES[library]
+    if wanted in ("DEFAULT", "none"):
+        return build(name, pretrained=wanted == "DEFAULT")
+    classifier = build(name, pretrained=False)
+    tensors = weights.without_prefix(weights.read_state_dict(wanted), classifier.module.state_dict())
+    classes = weights.classes_of(tensors, classifier.module)
+    if classes is not None:
+        classifier = build(name, pretrained=False, classes=classes)
+    weights.fit(classifier.module, tensors, wanted, f"{library}:{name}")
+    return classifier

@@ -1,0 +1,18 @@
+"""The words of the vocabulary: what settings accept by name, and what each room implements under that name.
+
+They stand apart from `config` so that the engine needs torch alone, without the libraries that validate settings.
+"""
+
+from typing import Literal, get_args
+
+MethodName = Literal["integrated-grad-cam", "grad-cam", "grad-cam++"]
+RuleName = Literal["riemann", "trapezoid", "gauss-legendre", "gauss-lobatto"]
+MetricName = Literal["ebpg", "bbox", "drop", "increase"]
+ScoreName = Literal["logit", "probability"]
+ConfidenceName = Literal["softmax", "sigmoid"]
+LayoutName = Literal["auto", "folder", "imagefolder", "voc"]
+ResizeName = Literal["stretch", "crop"]
+PrecisionName = Literal["fp32", "bf16", "fp16"]
+HeatmapDtype = Literal["float32", "float16"]
+
+METRICS: tuple[MetricName, ...] = get_args(MetricName)

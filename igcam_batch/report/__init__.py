@@ -1,0 +1,1 @@
+"""Finished tables -> what people look at. Knows neither Ray nor models."""

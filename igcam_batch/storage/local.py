@@ -1,0 +1,87 @@
+"""Files on disk, or on whatever is mounted as one."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from igcam_batch.storage.store import Entry
+
+
+class LocalStore:
+    """A directory. See `Store`.
+
+    Args:
+        root: path of the directory, which `write` makes if need be.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root).expanduser().absolute()
+        self.root = str(self._root)
+
+    def uri(self, path: str) -> str:
+        """Absolute path of `path`."""
+        return str(self._root / path)
+
+    def list(self, under: str = "", *, recursive: bool = True) -> Iterator[Entry]:
+        """Files under a directory; links to directories are not followed."""
+        yield from self._walk(self._root / under, under.rstrip("/"), recursive)
+
+    def _walk(self, directory: Path, relative: str, recursive: bool) -> Iterator[Entry]:
+        try:
+            with os.scandir(directory) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if recursive:
+                    yield from self._walk(Path(entry.path), path, recursive)
+            elif entry.is_file():
+                details = entry.stat()
+                yield Entry(path, details.st_size, details.st_mtime)
+
+    def read(self, path: str) -> bytes:
+        """The whole file."""
+        return (self._root / path).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        """The file for reading in parts."""
+        return (self._root / path).open("rb")
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write beside, flush to disk, rename into place, and make the rename last."""
+        target = self._root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            with beside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return (self._root / path).is_file()
+
+    def delete(self, under: str) -> None:
+        """Remove a file or a directory."""
+        target = self._root / under
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""What a place that holds files can do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in a store.
+
+    Attributes:
+        path: relative to the store's root, `/` between its parts.
+        size: bytes.
+        modified: seconds since 1970.
+    """
+
+    path: str
+    size: int
+    modified: float
+
+
+class Store(Protocol):
+    """Files under one root. Paths are relative to it, with `/` between their parts."""
+
+    root: str
+
+    def uri(self, path: str) -> str:
+        """Where `path` is, in full."""
+        ...
+
+    def list(self, under: str = "", *, recursive: bool = True) -> Iterator[Entry]:
+        """Files under a directory, at any depth or in it alone, in a stable order; none where it does not exist.
+
+        Hidden files and directories (a leading dot) are left out.
+        """
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The whole file; OSError where that fails."""
+        ...
+
+    def open(self, path: str) -> BinaryIO:
+        """The file for reading in parts; OSError where that fails."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a whole file: a reader sees all of it or none of it, also after a crash. OSError where that fails."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        ...
+
+    def delete(self, under: str) -> None:
+        """Remove a file, or a directory with what it holds; nothing where there is neither."""
+        ...

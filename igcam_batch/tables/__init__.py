@@ -1,0 +1,34 @@
+"""The Arrow tables an audit reads and writes: their schemas, the files of a shard, and the readers. Knows no Ray."""
+
+from igcam_batch.tables.ipc import from_ipc, to_ipc
+from igcam_batch.tables.readers import read_failures, read_heatmaps, read_scores
+from igcam_batch.tables.schemas import (
+    DECODED,
+    FAILURES,
+    MANIFEST,
+    SCORES,
+    heatmap_array,
+    heatmaps_schema,
+    manifest_table,
+)
+from igcam_batch.tables.shards import Committed, commit_shard, committed_shards, is_committed, read_commit
+
+__all__ = [
+    "DECODED",
+    "FAILURES",
+    "MANIFEST",
+    "SCORES",
+    "Committed",
+    "commit_shard",
+    "committed_shards",
+    "from_ipc",
+    "heatmap_array",
+    "heatmaps_schema",
+    "is_committed",
+    "manifest_table",
+    "read_commit",
+    "read_failures",
+    "read_heatmaps",
+    "read_scores",
+    "to_ipc",
+]

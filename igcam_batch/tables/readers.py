@@ -1,0 +1,74 @@
+"""The tables of a run, back as Arrow: only of shards that are committed."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from igcam_batch.errors import InputError
+from igcam_batch.storage import Store, open_store
+from igcam_batch.tables.schemas import FAILURES, heatmap_array
+from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR, committed_shards, part_name
+
+
+def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The score table: one row for each image × target × method.
+
+    Args:
+        output: OUTPUT of an audit, finished or not.
+        columns: names of the columns to read; None: all.
+
+    Raises:
+        InputError: `output` holds no scores.
+    """
+    return _read(open_store(output), SCORES_DIR, columns)
+
+
+def read_heatmaps(output: str, size: int | tuple[int, int] | None = None) -> pa.Table:
+    """The heatmap table: `image_id`, `target`, `method`, and `heatmap`, a tensor.
+
+    Args:
+        output: OUTPUT of an audit, finished or not.
+        size: (H, W), or one number for both, to upsample the maps to, bilinearly, in float32, as the metrics do; None:
+            as stored, at the layer's own resolution.
+
+    Returns:
+        A table whose `heatmap` column is Arrow's fixed-shape tensor; as NumPy, (n, H, W):
+        `table["heatmap"].combine_chunks().to_numpy_ndarray()`.
+
+    Raises:
+        InputError: `output` holds no heatmaps, or `size` is not positive.
+    """
+    table = _read(open_store(output), HEATMAPS_DIR, None)
+    if size is None:
+        return table
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise InputError(f"size {size}: must be positive, (height, width)")
+    import torch
+
+    from igcam_batch.attribution.upsample import upsample
+
+    maps = table["heatmap"].combine_chunks().to_numpy_ndarray().astype("float32")
+    large = upsample(torch.from_numpy(maps), (height, width)).numpy()
+    position = table.schema.get_field_index("heatmap")
+    return table.set_column(position, "heatmap", heatmap_array(large, "float32"))
+
+
+def read_failures(output: str) -> pa.Table:
+    """The failure table: one row for each image that could not be explained; empty where there was none."""
+    return _read(open_store(output), FAILURES_DIR, None, schema=FAILURES)
+
+
+def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: pa.Schema | None = None) -> pa.Table:
+    tables = []
+    for shard in committed_shards(store):
+        path = f"{directory}/{part_name(shard)}"
+        if schema is None or store.exists(path):
+            with store.open(path) as file:
+                tables.append(pq.read_table(file, columns=columns).replace_schema_metadata(None))
+    if tables:
+        return pa.concat_tables(tables)
+    if schema is not None:
+        return schema.empty_table()
+    raise InputError(f"{store.root}: holds no {directory} of an audit; run `igcam-batch audit INPUT {store.root}`")

@@ -1,0 +1,249 @@
+"""The model on one device: decoded shards in, committed tables out."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from igcam_batch.attribution.explainer import Explainer, Prediction, confidences
+from igcam_batch.attribution.upsample import upsample
+from igcam_batch.config import AuditConfig
+from igcam_batch.metrics.evaluate import Explained, evaluate
+from igcam_batch.metrics.localisation import box_mask
+from igcam_batch.models import load_model
+from igcam_batch.names import MethodName
+from igcam_batch.storage import open_store
+from igcam_batch.tables import FAILURES, SCORES, commit_shard, heatmap_array, heatmaps_schema, is_committed, read_commit
+from igcam_batch.worker.decoded import DecodedShard
+from igcam_batch.worker.targets import ChosenTarget, NoTargetError, choose_targets, pad_targets
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a shard.
+
+    Attributes:
+        shard: its number in the plan.
+        images: images planned in it.
+        failed: how many of them could not be explained.
+        rows: rows of its score table.
+        seconds: spent on the device.
+    """
+
+    shard: int
+    images: int
+    failed: int
+    rows: int
+    seconds: float
+
+
+@dataclass
+class _Tables:
+    """The rows of a shard while it is being explained."""
+
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    maps: list[np.ndarray] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+    def fail(self, row: Mapping[str, Any], stage: str, error: str) -> None:
+        self.failures.append(
+            {"image_id": row["image_id"], "uri": row["uri"], "stage": stage, "error": error, "attempts": 1}
+        )
+
+
+class ShardExplainer:
+    """One replica of the model.
+
+    Args:
+        config: the audit's settings.
+        device: where it runs, as `cuda:0` or `cpu`.
+        labels: every label of the dataset, for a model without class names of its own.
+        sha256: of the weights the driver planned with; None: any.
+
+    Raises:
+        InputError: the model cannot be loaded here.
+        RuntimeError: its weights are not the driver's.
+    """
+
+    def __init__(self, config: AuditConfig, device: str, labels: Sequence[str] = (), sha256: str | None = None) -> None:
+        self._config = config
+        self._device = torch.device(device)
+        self._in_use = threading.Lock()
+        self._store = open_store(config.output)
+        model = load_model(config)
+        if sha256 is not None and model.sha256 != sha256:
+            raise RuntimeError(
+                f"{config.model} has other weights here (sha256 {model.sha256[:12]}) than where the audit was planned "
+                f"({sha256[:12]}): put the same checkpoint on every node"
+            )
+        self._classes = model.classes.with_directory_order(labels)
+        self._map_shape = model.map_shape
+        self._size = (model.recipe.size, model.recipe.size)
+        self._mean = torch.tensor(model.recipe.mean, device=self._device).view(3, 1, 1)
+        self._std = torch.tensor(model.recipe.std, device=self._device).view(3, 1, 1)
+        self._black = -self._mean / self._std
+        self._explainer = Explainer(
+            model.module.to(self._device).to(memory_format=torch.channels_last),
+            model.layer,
+            methods=config.method,
+            steps=config.steps,
+            rule=config.rule,
+            score=config.score,
+            confidence=config.confidence,
+            baseline=self._black.expand(3, *self._size),
+            batch_size=config.batch_size,
+            precision=config.precision,
+        )
+
+    def __call__(self, decoded: DecodedShard) -> Outcome:
+        """Explain the images of a shard and commit its tables; a shard that is committed already stays as it is.
+
+        May be called from several threads: one has the device, while others commit or wait.
+        """
+        if is_committed(self._store, decoded.shard):
+            found = read_commit(self._store, decoded.shard)
+            return Outcome(decoded.shard, found.images, found.failed, found.rows, 0.0)
+        with self._in_use:
+            started = time.perf_counter()
+            tables = self._explain(decoded)
+            seconds = time.perf_counter() - started
+        failures = pa.concat_tables([decoded.failures, pa.Table.from_pylist(tables.failures, schema=FAILURES)])
+        scores = pa.Table.from_pylist(tables.scores, schema=SCORES)
+        images = len(decoded.images) + len(decoded.failures)
+        commit_shard(self._store, decoded.shard, scores, self._heatmaps(tables), failures, images)
+        return Outcome(decoded.shard, images, len(failures), len(scores), seconds)
+
+    def _explain(self, decoded: DecodedShard) -> _Tables:
+        """Batch by batch; where memory does not suffice, in smaller batches from there on."""
+        tables = _Tables()
+        rows = decoded.images.to_pylist()
+        start = 0
+        while start < len(rows):
+            batch = slice(start, start + self._explainer.batch_size)
+            try:
+                part = self._explain_batch(decoded.pixels[batch], rows[batch])
+            except torch.OutOfMemoryError:
+                if self._explainer.batch_size == 1:
+                    tables.fail(rows[start], "explain", "one image and one step do not fit into the device's memory")
+                    start += 1
+                else:
+                    self._explainer.batch_size //= 2
+                    logger.warning("out of memory: going on with --batch-size %d", self._explainer.batch_size)
+                if self._device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            tables.scores += part.scores
+            tables.maps += part.maps
+            tables.failures += part.failures
+            start = batch.stop
+        return tables
+
+    def _explain_batch(self, pixels: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> _Tables:
+        tables = _Tables()
+        images = self._preprocess(pixels)
+        prediction = self._explainer.predict(images)
+        chosen = [self._targets(tables, row, logits) for row, logits in zip(rows, prediction.logits, strict=True)]
+        if not any(chosen):
+            return tables
+        maps = self._explainer.maps(prediction, pad_targets(chosen).to(self._device))
+        for b, row in enumerate(rows):
+            if not all(bool(of_method[b].isfinite().all()) for of_method in maps.values()):
+                tables.fail(row, "explain", self._not_finite("map"))
+                chosen[b] = []
+        rows_of = [(b, k, method) for b, of_image in enumerate(chosen) for k in range(len(of_image)) for method in maps]
+        for begin in range(0, len(rows_of), self._explainer.batch_size):
+            self._score(tables, rows, prediction, chosen, maps, rows_of[begin : begin + self._explainer.batch_size])
+        return tables
+
+    def _targets(self, tables: _Tables, row: Mapping[str, Any], logits: Tensor) -> list[ChosenTarget]:
+        """The targets of an image; none, and a failure, where there are none to be had."""
+        if not logits.isfinite().all():
+            tables.fail(row, "explain", self._not_finite("score"))
+            return []
+        try:
+            return choose_targets(self._config.targets, logits, row["labels"] or (), self._classes)
+        except NoTargetError as error:
+            tables.fail(row, "target", str(error))
+            return []
+
+    def _not_finite(self, what: str) -> str:
+        remedy = "; --precision fp32 has a wider range" if self._config.precision == "fp16" else ""
+        return f"the model gives a {what} that is NaN or infinite{remedy}"
+
+    def _score(
+        self,
+        tables: _Tables,
+        rows: Sequence[Mapping[str, Any]],
+        prediction: Prediction,
+        chosen: Sequence[Sequence[ChosenTarget]],
+        maps: Mapping[MethodName, Tensor],
+        rows_of: Sequence[tuple[int, int, MethodName]],
+    ) -> None:
+        """Add the rows for `rows_of`, each (image in the batch, target of the image, method), with their metrics."""
+        targets = [chosen[b][k] for b, k, _ in rows_of]
+        where = torch.tensor([b for b, _, _ in rows_of], device=self._device)
+        classes = torch.tensor([target.index for target in targets], device=self._device)
+        small = torch.stack([maps[method][b, k] for b, k, method in rows_of])
+        before = confidences(prediction.logits, self._config.confidence)[where, classes]
+        explained = Explained(
+            maps=upsample(small, self._size),
+            images=prediction.images[where],
+            classes=classes,
+            confidences=before,
+            objects=torch.stack([self._objects(rows[b], chosen[b][k]) for b, k, _ in rows_of]).to(self._device),
+        )
+        values = evaluate(self._config.metric, explained, self._explainer.confidence, self._black)
+        values |= {"score": prediction.scores.detach()[where, classes], "confidence": before}
+        columns = {name: column.tolist() for name, column in values.items()}
+        predicted = prediction.logits.argmax(1).tolist()
+        for index, ((b, _, method), target) in enumerate(zip(rows_of, targets, strict=True)):
+            row = rows[b]
+            measured = {name: _nullable(column[index]) for name, column in columns.items()}
+            tables.scores.append(
+                {name: row[name] for name in ("image_id", "uri", "width", "height")}
+                | {
+                    "label": ", ".join(row["labels"]) if row["labels"] else None,
+                    "predicted": predicted[b],
+                    "predicted_name": self._classes.name(predicted[b]),
+                    "target": target.index,
+                    "target_name": self._classes.name(target.index),
+                    "target_source": target.source,
+                    "method": method,
+                }
+                | measured
+            )
+        tables.maps += list(small.cpu().numpy())
+
+    def _objects(self, row: Mapping[str, Any], target: ChosenTarget) -> Tensor:
+        """(H, W) bool: the union of the boxes of the target's class, in the model's input."""
+        boxes = [
+            (box["left"], box["top"], box["right"], box["bottom"])
+            for box in row["boxes"] or ()
+            if self._classes.index(box["label"]) == target.index
+        ]
+        return box_mask(boxes, self._size)
+
+    def _preprocess(self, pixels: np.ndarray) -> Tensor:
+        """(n, 3, H, W) uint8 -> the model's input on its device."""
+        images = torch.from_numpy(np.require(pixels, requirements="W")).to(self._device)
+        images = (images.float() / 255 - self._mean) / self._std
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _heatmaps(self, tables: _Tables) -> pa.Table:
+        maps = np.stack(tables.maps) if tables.maps else np.empty((0, *self._map_shape), dtype=np.float32)
+        schema = heatmaps_schema(self._map_shape, self._config.heatmap_dtype)
+        keys = [[row[name] for row in tables.scores] for name in ("image_id", "target", "method")]
+        return pa.Table.from_arrays([*keys, heatmap_array(maps, self._config.heatmap_dtype)], schema=schema)
+
+
+def _nullable(value: float) -> float | None:
+    return None if value != value else value
