@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from igcam_batch.audit.plan import read_plan
 from igcam_batch.audit.work import Work
 from igcam_batch.storage import open_store
+from igcam_batch.tables.plan import read_plan
 from igcam_batch.worker.read import read_shard
 
 

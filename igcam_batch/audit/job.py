@@ -1,5 +1,6 @@
 """The job, in the order in which it happens: check, plan, run, reconcile, record."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -9,18 +10,7 @@ from pathlib import Path
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.execute import execute
-from igcam_batch.audit.plan import PLAN_DIR, Planned, write_plan
 from igcam_batch.audit.progress import Progress, Silent
-from igcam_batch.audit.record import (
-    RUN_FILE,
-    ModelRecord,
-    RunRecord,
-    differences,
-    now,
-    read_record,
-    versions,
-    write_record,
-)
 from igcam_batch.audit.replica import Replica
 from igcam_batch.audit.status import Status, count_commits
 from igcam_batch.audit.work import Work
@@ -30,6 +20,17 @@ from igcam_batch.models import LoadedModel, load_model
 from igcam_batch.sources import SUFFIXES, ImageRow, image_rows
 from igcam_batch.storage import Store, open_store
 from igcam_batch.tables import committed_shards
+from igcam_batch.tables.plan import PLAN_DIR, Planned, write_plan
+from igcam_batch.tables.record import (
+    RUN_FILE,
+    ModelRecord,
+    RunRecord,
+    differences,
+    now,
+    read_record,
+    versions,
+    write_record,
+)
 
 _TABLES = ("scores", "heatmaps", "failures")
 _OURS = (RUN_FILE, PLAN_DIR, *_TABLES, "summary.parquet", "summary.json", "report.html")
@@ -48,7 +49,8 @@ class Summary:
         explained: images that this run itself took up.
         failed: how many of those could not be explained.
         seconds: from the call to the last commit.
-        computing: seconds between the first worker's start and the last commit, 0 where nothing was left to do.
+        computing: seconds from when the first worker had images and the model to the last commit; 0 where nothing was
+            left to do.
         output: where the tables are.
     """
 
@@ -230,7 +232,7 @@ def _new_record(config: AuditConfig, model: LoadedModel, planned: Planned, repli
             sha256=model.sha256,
             layer=model.layer,
             map_shape=model.map_shape,
-            input_size=model.recipe.size,
+            recipe=model.recipe,
             classes=model.classes.count,
         ),
         images=planned.images,
@@ -253,7 +255,6 @@ def _run(
     """Run the shards; the seconds that took, and who took part."""
     if not shards:
         return 0.0, set()
-    began = time.perf_counter()
     progress.started(str(replicas))
     work = Work(
         config=config.model_dump_json(by_alias=True),
@@ -263,9 +264,15 @@ def _run(
         sha256=model.sha256,
         labels=record.labels,
     )
+    began = math.inf
     taking_part = set()
     for outcome, replica in execute(work, replicas, shards):
+        began = min(began, time.perf_counter() - outcome.seconds)
         progress.advanced(outcome.images, outcome.failed)
+        if replicas.gpus and replica.device == "cpu" and not taking_part:
+            progress.warned(
+                f"torch finds no CUDA on {replica.node} (CUDA_VISIBLE_DEVICES={replica.gpu}); it runs on CPUs"
+            )
         taking_part.add(replica)
     return time.perf_counter() - began, taking_part
 

@@ -18,6 +18,10 @@ class Progress(Protocol):
         """A shard was committed: so many images more, so many of them failures."""
         ...
 
+    def warned(self, message: str) -> None:
+        """Something is not as one would expect, and the run goes on."""
+        ...
+
 
 class Silent:
     """Tells nothing."""
@@ -29,4 +33,7 @@ class Silent:
         """Nothing."""
 
     def advanced(self, images: int, failed: int) -> None:
+        """Nothing."""
+
+    def warned(self, message: str) -> None:
         """Nothing."""

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from igcam_batch.audit.record import read_record
 from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
 from igcam_batch.tables import committed_shards, read_commit
+from igcam_batch.tables.record import read_record
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
@@ -28,6 +29,22 @@ class View(Progress, Protocol):
         ...
 
 
+class Pace:
+    """Images per second since the first were done, so that starting up does not count."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._done = 0
+
+    def after(self, images: int) -> float | None:
+        """The pace now that `images` more are done; None for the first."""
+        if self._began is None:
+            self._began = time.monotonic()
+            return None
+        self._done += images
+        return self._done / (time.monotonic() - self._began)
+
+
 def view() -> View:
     """A bar where standard error is a terminal, lines where it is not."""
     return BarView() if sys.stderr.isatty() else LineView()
@@ -37,8 +54,9 @@ class LineView:
     """One line for each step, and one now and then while images are explained."""
 
     def __init__(self) -> None:
-        self._total = self._done = self._failed = self._before = 0
-        self._began = self._said = time.monotonic()
+        self._total = self._done = self._failed = 0
+        self._pace = Pace()
+        self._said = time.monotonic()
 
     def __enter__(self) -> Self:
         """Nothing to begin."""
@@ -51,27 +69,26 @@ class LineView:
 
     def planned(self, images: int, shards: int, done: int) -> None:
         """Say what there is to do."""
-        self._total, self._done, self._before = images, done, done
+        self._total, self._done = images, done
         self._say(_plan_line(images, shards, done))
 
     def started(self, workers: str) -> None:
         """Say what it runs on."""
-        self._began = self._said = time.monotonic()
         self._say(f"explaining on {workers}")
 
     def advanced(self, images: int, failed: int) -> None:
         """Say how far it is, if the last line is old enough."""
         self._done += images
         self._failed += failed
-        now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES:
-            self._said = now
-            rate = (self._done - self._before) / (now - self._began)
-            left = (self._total - self._done) / rate
-            self._say(
-                f"{self._done} of {self._total} images, {self._failed} failures, {rate:.2f} images/s, "
-                f"about {_duration(left)} left"
-            )
+        rate = self._pace.after(images)
+        if time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            pace = f", {rate:.2f} images/s, about {_duration((self._total - self._done) / rate)} left" if rate else ""
+            self._say(f"{self._done} of {self._total} images, {self._failed} failures{pace}")
+
+    def warned(self, message: str) -> None:
+        """Say it."""
+        self._say(f"warning: {message}")
 
     def _say(self, line: str) -> None:
         print(f"igcam-batch: {line}", file=sys.stderr, flush=True)  # noqa: T201
@@ -93,8 +110,8 @@ class BarView:
             transient=True,
         )
         self._task = self._bar.add_task("loading the model", total=None, rate="")
-        self._began = time.monotonic()
-        self._done = self._failed = 0
+        self._pace = Pace()
+        self._failed = 0
 
     def __enter__(self) -> Self:
         """Show the bar."""
@@ -116,15 +133,18 @@ class BarView:
         """Say what it runs on."""
         self._console.print(f"explaining on {workers}")
         self._bar.update(self._task, description="starting workers")
-        self._began = time.monotonic()
 
     def advanced(self, images: int, failed: int) -> None:
         """Move the bar."""
-        self._done += images
         self._failed += failed
-        rate = self._done / (time.monotonic() - self._began)
-        failures = f", {self._failed} failures" if self._failed else ""
-        self._bar.update(self._task, description="explaining", advance=images, rate=f"{rate:.2f} images/s{failures}")
+        rate = self._pace.after(images)
+        told = [f"{rate:.2f} images/s"] if rate else []
+        told += [f"{self._failed} failures"] if self._failed else []
+        self._bar.update(self._task, description="explaining", advance=images, rate=", ".join(told))
+
+    def warned(self, message: str) -> None:
+        """Say it above the bar."""
+        self._console.print(f"[yellow]warning:[/] {escape(message)}")
 
 
 def _plan_line(images: int, shards: int, done: int) -> str:

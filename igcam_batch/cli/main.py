@@ -11,6 +11,7 @@ from igcam_batch import __version__
 from igcam_batch.cli.options import audit_flags, given
 from igcam_batch.errors import InputError
 
+_TABLE_WIDTH = 100  # a log file has no width of its own
 EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -93,12 +94,13 @@ def layers(model: str, input_size: int | None) -> None:
 def demo(output: str) -> None:
     """Explain six photographs with a pretrained CNN on this machine, by three methods and four metrics."""
     from igcam_batch.cli.console import view
-    from igcam_batch.demo import run_demo
-    from igcam_batch.report import score_table
+    from igcam_batch.demo.run import run_demo
+    from igcam_batch.report.scores import score_table
 
     with view() as progress:
         result = run_demo(output, progress)
-    Console(highlight=False).print(score_table(result.summary.output))
+    width = max(Console().width, _TABLE_WIDTH)
+    Console(highlight=False, width=width).print(score_table(result.summary.output))
     click.echo(result.summary.line())
     click.echo(f"look at {result.sheet}")
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from igcam_batch.errors import InputError
 from igcam_batch.sources import ImageRow
 from igcam_batch.storage import Store
-from igcam_batch.tables import MANIFEST, manifest_table
+from igcam_batch.tables.schemas import MANIFEST, manifest_table
 
 PLAN_DIR = "plan"
 ROWS_PER_GROUP = 1024

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from igcam_batch.errors import InputError
+from igcam_batch.images import Recipe
 from igcam_batch.storage import Store
 
 RUN_FILE = "run.json"
@@ -24,7 +25,7 @@ class ModelRecord(BaseModel):
     sha256: str
     layer: str
     map_shape: tuple[int, int]
-    input_size: int
+    recipe: Recipe
     classes: int
 
 
