@@ -1,6 +1,7 @@
 """The job, in the order in which it happens: check, plan, run, reconcile, record."""
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -130,13 +131,17 @@ def _absolute(config: AuditConfig) -> AuditConfig:
 
 def _check_places(source: Store, output: Store) -> None:
     """InputError unless INPUT can be read and OUTPUT written."""
-    for name, path in (("INPUT", Path(source.root)), ("OUTPUT", Path(output.root))):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{name} {path}: is a file; name a directory")
     if not Path(source.root).exists():
         raise InputError(f"INPUT {source.root}: no such directory")
+    if not Path(source.root).is_dir():
+        raise InputError(f"INPUT {source.root}: is a file; name a directory")
     if source.root == output.root:
         raise InputError(f"OUTPUT {output.root}: is INPUT; name another directory for the tables")
+    ground = next(path for path in (Path(output.root), *Path(output.root).parents) if path.exists())
+    if not ground.is_dir():
+        raise InputError(f"OUTPUT {output.root}: {ground} is a file; name another directory")
+    if not os.access(ground, os.W_OK | os.X_OK):
+        raise InputError(f"OUTPUT {output.root}: {ground} cannot be written to; name another directory")
 
 
 def _existing_run(config: AuditConfig, output: Store) -> RunRecord | None:
@@ -269,7 +274,7 @@ def _run(
     for outcome, replica in execute(work, replicas, shards):
         began = min(began, time.perf_counter() - outcome.seconds)
         progress.advanced(outcome.images, outcome.failed)
-        if replicas.gpus and replica.device == "cpu" and not taking_part:
+        if replicas.gpus and replica.device == "cpu" and replica not in taking_part:
             progress.warned(
                 f"torch finds no CUDA on {replica.node} (CUDA_VISIBLE_DEVICES={replica.gpu}); it runs on CPUs"
             )

@@ -34,6 +34,8 @@ def main() -> None:
         sys.exit(EXIT_INPUT)
     except IncompleteError as error:
         _fail(str(error), EXIT_FAILED)
+    except OSError as error:  # a full disk, a place that went away
+        _fail(f"{error.filename or 'files'}: {error.strerror or error}", EXIT_FAILED)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted; what was committed is kept, and the same command goes on from there", EXIT_INTERRUPTED)
 

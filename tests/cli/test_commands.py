@@ -1,0 +1,79 @@
+"""What the commands print where all goes well."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODEL = ("--model", "factories:small_cnn", "--steps", "3")
+
+
+@pytest.mark.xdist_group("ray")
+def test_an_audit_ends_with_a_line_that_says_it_all_and_status_agrees(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, ray_cluster: None
+) -> None:
+    images = pictures("a.png", "b.png")
+    (images / "broken.png").write_bytes(b"")
+    methods = ("--method", "grad-cam", "--method", "grad-cam++")
+    ran = run("audit", images, tmp_path / "out", *MODEL, *methods)
+    assert ran.code == 0
+    (line,) = ran.out.splitlines()
+    assert re.fullmatch(rf"3 images, 4 rows, 1 failures; \d+\.\d s, \d+\.\d\d images/s; tables in {tmp_path}/out", line)
+    assert "\x1b" not in ran.err  # a log holds no control characters
+    assert "igcam-batch: 3 images in " in ran.err
+    status = run("status", tmp_path / "out")
+    assert status.out == "planned 3, scored 2, failed 1, remaining 0; 4 rows\n"
+
+    ran = run(
+        "audit", images, tmp_path / "out", *MODEL, "--method", "grad-cam", "--method", "grad-cam++", "--fail-on-error"
+    )
+    assert ran.code == 1
+    assert "nothing was left to do" in ran.out
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_gpu_that_the_cluster_does_not_have_is_named_with_what_it_has(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, ray_cluster: None
+) -> None:
+    import ray
+
+    if ray.cluster_resources().get("GPU"):
+        pytest.skip("this machine has a GPU")
+    ran = run("audit", pictures("a.png"), tmp_path / "out", *MODEL, "--gpus-per-worker", "1", "--workers", "2")
+    assert ran.code == 2
+    assert "--gpus-per-worker 1 --workers 2: needs 2 GPUs; the cluster has 0 GPUs and " in ran.err
+    assert "--gpus-per-worker 0 runs on CPUs" in ran.err
+
+
+@pytest.mark.xdist_group("ray")
+def test_flags_win_over_a_config_file(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, ray_cluster: None
+) -> None:
+    import igcam_batch
+
+    settings = tmp_path / "audit.yaml"
+    settings.write_text("model: factories:small_cnn\nsteps: 4\ntarget: class:1\nmethod: [grad-cam, grad-cam++]\n")
+    ran = run("audit", pictures("a.png"), tmp_path / "out", "--config", settings, "--target", "class:2")
+    assert ran.code == 0
+    rows = igcam_batch.read_scores(str(tmp_path / "out")).to_pylist()
+    assert [(row["target"], row["method"]) for row in rows] == [(2, "grad-cam"), (2, "grad-cam++")]
+
+
+def test_layers_marks_the_default(run: Callable[..., Any]) -> None:
+    ran = run("layers", "torchvision:resnet18")
+    assert ran.code == 0
+    marked = [line.split() for line in ran.out.splitlines() if line.startswith("*")]
+    assert marked == [["*", "layer4", "Sequential", "512", "x", "7", "x", "7"]]
+    assert "layer3.0.conv1" in ran.out
+
+
+def test_help_names_every_option_of_the_design(run: Callable[..., Any]) -> None:
+    text = run("audit", "--help").out
+    options = (
+        "layout model weights layer method steps rule score confidence target metric input-size resize mean std "
+        "class-map precision batch-size shard-size workers gpus-per-worker limit overwrite config fail-on-error"
+    )
+    for option in options.split():
+        assert f"--{option} " in text or f"--{option}\n" in text
