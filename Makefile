@@ -27,7 +27,7 @@ test: $(READY) ## run the tests
 lint: $(READY) ## ruff, and the layers of the design
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## write the code as ruff would
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ default. Names are the design's: a field `input_size` is the flag `--input-size`
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,8 +87,8 @@ class AuditConfig(BaseModel):
         protected_namespaces=(),
     )
 
-    input: str = _flag(..., "directory of images")
-    output: str = _flag(..., "directory the tables are written to", affects_results=False)
+    input: str = _flag(..., "directory of images", min_length=1)
+    output: str = _flag(..., "directory the tables are written to", affects_results=False, min_length=1)
 
     layout: LayoutName = _flag("auto", "how the dataset is laid out")
     model: str = _flag(..., "the CNN that is explained", metavar=MODELS.replace(", ", " | "))
@@ -126,8 +127,13 @@ class AuditConfig(BaseModel):
 
     precision: PrecisionName = _flag("fp32", "arithmetic of the network")
     heatmap_dtype: HeatmapDtype = _flag("float32", "how maps are stored")
-    batch_size: int = _flag(
-        32, "images x steps in one forward pass", metavar="N", affects_results=False, ge=1, le=65_536
+    batch_size: int | None = _flag(
+        None,
+        "images x steps in one forward pass  [default: 8 on CPUs, 64 on GPUs]",
+        metavar="N",
+        affects_results=False,
+        ge=1,
+        le=65_536,
     )
     shard_size: int | None = _flag(
         None, "images in one shard  [default: from the images and workers there are]", metavar="N", ge=1, le=100_000
@@ -152,17 +158,26 @@ class AuditConfig(BaseModel):
 
     @field_validator("mean", "std", mode="before")
     @classmethod
-    def _split_channels(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) else value
+    def _three_numbers(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            numbers = tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value))
+        except (TypeError, ValueError):
+            numbers = ()
+        if len(numbers) != 3 or not all(math.isfinite(number) for number in numbers):
+            raise ValueError("must be three numbers R,G,B, as in 0.485,0.456,0.406")
+        return numbers
 
     @field_validator("class_map", mode="before")
     @classmethod
     def _read_class_map(cls, value: Any) -> Any:
         """A file is read here, once: workers and a later resume see what it held when the audit began."""
-        if not isinstance(value, str):
-            return value
-        content = read_mapping(value)
-        if not all(isinstance(target, int | str) and not isinstance(target, bool) for target in content.values()):
+        if value is None:
+            return None
+        content = read_mapping(value) if isinstance(value, str) else value
+        targets = content.values() if isinstance(content, dict) else [None]
+        if not all(isinstance(target, int | str) and not isinstance(target, bool) for target in targets):
             raise ValueError("must map each class name to an index or a name, as in 'cat: 281'")
         return content
 
@@ -276,10 +291,29 @@ def _by_flag_name(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name.replace("_", "-"): value for name, value in settings.items()}
 
 
+class _AsWritten(yaml.SafeLoader):
+    """YAML in which names stay the text they are, and `1:4` is no number in base 60.
+
+    As YAML 1.1 has it, `no: 3` would name the class False, `007: 3` the class 7, and `workers: 1:4` be 64.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for name, _ in node.value:
+            if isinstance(name, yaml.ScalarNode) and not name.tag.endswith(":merge"):
+                name.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+        return node.value if ":" in node.value else super().construct_yaml_int(node)
+
+
+_AsWritten.add_constructor("tag:yaml.org,2002:int", _AsWritten.construct_yaml_int)
+
+
 def read_mapping(file: str) -> dict[str, Any]:
     """A YAML file (JSON is YAML) that holds values by name; ValueError says what is wrong with it."""
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_AsWritten)  # noqa: S506  # a SafeLoader
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from igcam_batch.attribution.cams import METHODS
-from igcam_batch.attribution.explainer import Explainer, check_targets
+from igcam_batch.attribution.explainer import Explainer, check_targets, default_batch_size
 from igcam_batch.attribution.layers import choose_layer
 from igcam_batch.attribution.quadrature import RULES
 from igcam_batch.attribution.split import frozen
@@ -24,7 +24,7 @@ def explain(
     baseline: Tensor | None = None,
     *,
     confidence: ConfidenceName = "softmax",
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Explain why `model` scores each image the way it does for each target class.
 
@@ -43,7 +43,7 @@ def explain(
         baseline: (3, H, W), where paths start, in the images' own space; None: zeros, which is black only for a model
             that takes unnormalised pixels. For one that takes (pixel - mean) / std, black is -mean / std.
         confidence: what a probability is, `softmax` or `sigmoid`.
-        batch_size: images × steps in one forward pass.
+        batch_size: images × steps in one forward pass; None: 8 on a CPU, 64 on a GPU.
 
     Returns:
         (B, u, v) or (B, K, u, v) float32, non-negative, at the layer's own resolution, on the model's device.
@@ -52,14 +52,12 @@ def explain(
         InputError: a shape, a value or a name that does not fit; the message says which.
     """
     _check(model, images, targets, baseline, method, rule, score, steps)
-    parameter = next(model.parameters(), None)
-    device = images.device if parameter is None else parameter.device
-    dtype = images.dtype if parameter is None else parameter.dtype
-    images, targets = images.to(device, dtype), targets.to(device).long()
-    baseline = torch.zeros_like(images[0]) if baseline is None else baseline.to(images)
-    per_image = targets.reshape(len(images), -1)
-
-    with frozen(model):
+    like = next(model.parameters(), images)
+    batch_size = batch_size or default_batch_size(like.device)
+    with torch.inference_mode(False), frozen(model):
+        images = _ordinary(images.to(like.device, like.dtype))
+        per_image = _ordinary(targets.to(like.device).long().reshape(len(images), -1))
+        baseline = torch.zeros_like(images[0]) if baseline is None else _ordinary(baseline.to(images))
         explainer = Explainer(
             model,
             layer if layer is not None else choose_layer(model, images[:1], None).name,
@@ -77,6 +75,11 @@ def explain(
             check_targets(their_targets, prediction.logits.shape[1])
             maps.append(explainer.maps(prediction, their_targets)[method])
     return torch.cat(maps).reshape(*targets.shape, *maps[0].shape[-2:])
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """A tensor that autograd takes, also where the caller made it in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _check(

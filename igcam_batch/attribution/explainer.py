@@ -22,6 +22,11 @@ NO_TARGET = -1  # pads the targets of an image that has fewer than its neighbour
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def default_batch_size(device: torch.device) -> int:
+    """Images × steps in one forward pass where nobody says: what CPUs' caches hold, what keeps a GPU busy."""
+    return 64 if device.type == "cuda" else 8
+
+
 def confidences(logits: Tensor, kind: ConfidenceName) -> Tensor:
     """Logits (B, C) -> confidences (B, C) float32: softmax over classes, or a sigmoid for each."""
     return logits.float().softmax(1) if kind == "softmax" else logits.float().sigmoid()
@@ -148,6 +153,8 @@ class Explainer:
         inner = nodes < 1
         if all(method.relative for method in self._methods.values() if method.integrated):
             inner &= nodes > 0  # A - A(x') is 0 there
+        if not inner.any():
+            return
         at_once = max(1, self.batch_size // len(images))
         for places, shares in zip(
             torch.from_numpy(nodes[inner]).split(at_once), torch.from_numpy(weights[inner]).split(at_once), strict=True

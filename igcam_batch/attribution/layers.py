@@ -16,6 +16,7 @@ _POOLING = (
     nn.LPPool2d,
     nn.FractionalMaxPool2d,
 )
+_ATTENTIONS_OF_A_CNN = 1  # after its last convolution: a pooling by attention
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ def explainable_layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
         inputs: (B, 3, H, W), any values, at the size the model will see.
 
     Raises:
-        LayerError: the model has no convolution with a spatial output.
+        LayerError: the model has no convolution with a spatial output, or is a transformer.
     """
     finished: list[tuple[str, nn.Module, tuple[int, int, int]]] = []
+    attentions: list[int] = []  # how many maps were finished before each
 
     def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def record(_module: nn.Module, _inputs: object, output: object) -> None:
+            if "Attention" in type(module).__name__:
+                attentions.append(len(finished))
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] * output.shape[-2] > 1:
                 _, channels, rows, columns = output.shape
                 finished.append((name, module, (channels, rows, columns)))
@@ -71,9 +75,11 @@ def explainable_layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
         (index for index, (_, module, _) in enumerate(finished) if isinstance(module, _CONVOLUTIONS)), default=None
     )
     if last_convolution is None:
+        raise LayerError(f"{type(model).__name__} has no convolution that gives a spatial map to explain")
+    if sum(before > last_convolution for before in attentions) > _ATTENTIONS_OF_A_CNN:
         raise LayerError(
-            f"{type(model).__name__} has no convolution that gives a spatial map, so no class activation map: "
-            "transformers and plain perceptrons cannot be explained"
+            f"{type(model).__name__} is a transformer: its last convolution only cuts the image into patches, and no "
+            "layer after it gives a spatial map to explain"
         )
     resolution = finished[last_convolution][2][1:]
     default = max(

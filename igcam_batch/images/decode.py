@@ -6,6 +6,9 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "TGA")
+# No others, whatever a file is called: PIL would hand an EPS to Ghostscript, which runs it as a program.
+
 _WIDE_MODES = ("I", "F")  # and every I;16 variant: more than 8 bits a channel, which PIL would clip
 
 
@@ -34,7 +37,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a bomb below our limit is no news; nor is odd metadata
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise DecodeError(f"{width} x {height} pixels are more than --max-pixels {max_pixels}")
@@ -45,7 +48,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError("not an image that can be identified") from None
+        raise DecodeError("not an image in a format that is read: BMP, GIF, JPEG, PNG, PPM, TIFF, WebP, TGA") from None
     except Image.DecompressionBombError:
         raise DecodeError(f"more pixels than --max-pixels {max_pixels}") from None
     except Exception as error:  # decoders raise nearly anything on damaged input: OSError, SyntaxError, struct.error

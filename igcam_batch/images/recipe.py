@@ -26,17 +26,21 @@ class Recipe:
     Attributes:
         size: side of the model's square input.
         resize: `crop` keeps the aspect ratio and brings the shorter side to `resize_size`; `stretch` brings both.
-        resize_size: side before the centre is cropped to `size`; at least `size`.
+        resize_size: side before the centre is cropped to `size`; 0: `size` itself. A smaller one leaves a black border.
         interpolation: PIL's name of the filter, anti-aliased.
         mean, std: of each channel, R, G, B, in 0..1.
     """
 
     size: int = 224
     resize: ResizeName = "stretch"
-    resize_size: int = 224
+    resize_size: int = 0
     interpolation: Interpolation = "bilinear"
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not self.resize_size:
+            object.__setattr__(self, "resize_size", self.size)
 
     def override(
         self,
@@ -104,5 +108,9 @@ class Recipe:
         return int(self.resize_size * width / height), self.resize_size
 
     def _corner(self, width: int, height: int) -> tuple[int, int]:
-        """(left, top) of the centre crop, rounded as torchvision rounds it."""
-        return round((width - self.size) / 2), round((height - self.size) / 2)
+        """(left, top) of the centre crop, rounded as torchvision rounds it; negative where the image is smaller."""
+
+        def start(side: int) -> int:
+            return round((side - self.size) / 2) if side >= self.size else -((self.size - side) // 2)
+
+        return start(width), start(height)

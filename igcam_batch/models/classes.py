@@ -10,11 +10,19 @@ def _plain(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
 
 
+def _unshared(names: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Name -> index, without the names that stand for several."""
+    found: dict[str, set[int]] = {}
+    for name, index in names:
+        found.setdefault(name, set()).add(index)
+    return {name: indices.pop() for name, indices in found.items() if len(indices) == 1}
+
+
 class ClassNames:
     """The classes of a model, and every name a dataset may use for them.
 
-    A label is looked up in the class map first, then among the model's names and ids (case, `_` and `-` aside), and
-    then read as an index.
+    A label is looked up in the class map first, then among the model's names and ids, as written and then with case,
+    `_` and `-` aside, and then read as an index. A name that two classes share means neither.
 
     Args:
         classes: number of the model's outputs.
@@ -35,10 +43,9 @@ class ClassNames:
     ) -> None:
         self.count = classes
         self._names = names if names is not None and len(names) == classes else None
-        self._indices: dict[str, int] = {}
-        for known in (self._names, ids if ids is not None and len(ids) == classes else None):
-            for index, name in enumerate(known or ()):
-                self._indices.setdefault(_plain(name), index)
+        known = [*enumerate(self._names or ()), *enumerate(ids if ids is not None and len(ids) == classes else ())]
+        self._exact = _unshared((name, index) for index, name in known)
+        self._folded = _unshared((_plain(name), index) for index, name in known)
         self._map = {name: self._resolve(name, target) for name, target in (class_map or {}).items()}
 
     @classmethod
@@ -54,7 +61,7 @@ class ClassNames:
         """The model's index for a dataset's label, or None where the model has no such class."""
         if label in self._map:
             return self._map[label]
-        known = self._indices.get(_plain(label))
+        known = self._named(label)
         if known is not None:
             return known
         return int(label) if label.isascii() and label.isdigit() and int(label) < self.count else None
@@ -69,8 +76,11 @@ class ClassNames:
             return self
         return ClassNames(self.count, tuple(ordered))
 
+    def _named(self, name: str) -> int | None:
+        return self._exact[name] if name in self._exact else self._folded.get(_plain(name))
+
     def _resolve(self, name: str, target: int | str) -> int:
-        index = target if isinstance(target, int) else self._indices.get(_plain(target))
+        index = target if isinstance(target, int) else self._named(target)
         if index is None or not 0 <= index < self.count:
             raise InputError(f"--class-map: '{name}' -> {target!r}: the model has no such class, of {self.count}")
         return index

@@ -10,6 +10,8 @@ from igcam_batch.config import MODELS
 from igcam_batch.errors import InputError
 from igcam_batch.models.classifier import Classifier
 
+_NAMED_AT_MOST = 8
+
 
 def build(reference: str) -> Classifier:
     """Import `package.module`, from the working directory too, and call `factory` without arguments.
@@ -18,6 +20,8 @@ def build(reference: str) -> Classifier:
         InputError: no such module or factory, or it gives neither an nn.Module nor a Classifier.
     """
     module_name, _, factory_name = reference.partition(":")
+    if module_name.startswith("."):
+        raise InputError(f"--model {reference}: name the module in full, as in package.module:factory")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -31,10 +35,8 @@ def build(reference: str) -> Classifier:
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise InputError(
-            f"--model {reference}: {module_name} has no function {factory_name}; "
-            f"it has {', '.join(functions) or 'none'}"
-        )
+        some = ", ".join(functions[:_NAMED_AT_MOST]) + (", …" if len(functions) > _NAMED_AT_MOST else "")
+        raise InputError(f"--model {reference}: {module_name} has no function {factory_name}; it has {some or 'none'}")
     made = factory()
     if isinstance(made, nn.Module):
         return Classifier(made)

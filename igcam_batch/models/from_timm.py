@@ -1,6 +1,7 @@
 """`--model timm:NAME`: every model of timm, with the preprocessing its configuration names."""
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import timm
@@ -27,8 +28,10 @@ def build(name: str, *, pretrained: bool, classes: int | None = None) -> Classif
     """
     if not timm.is_model(name):
         raise InputError(no_such_name(f"--model timm:{name}", name, timm.list_models(), "timm"))
+    if "." in name and name not in (tagged := timm.list_models(include_tags=True)):
+        raise InputError(no_such_name(f"--model timm:{name}", name, tagged, "timm"))
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    with downloading(f"--model timm:{name} --weights DEFAULT"):
+    with downloading(f"--model timm:{name} --weights DEFAULT") if pretrained else nullcontext():
         module = timm.create_model(name, pretrained=pretrained, **options)
     imagenet = module.num_classes == CLASSES
     return Classifier(

@@ -1,5 +1,6 @@
 """`--model torchvision:NAME`: every classification model of torchvision."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
@@ -34,7 +35,7 @@ def build(name: str, *, pretrained: bool, classes: int | None = None) -> Classif
     options: dict[str, Any] = {"init_weights": False} if name in _ASK_FOR_INIT and not pretrained else {}
     if classes is not None:
         options["num_classes"] = classes
-    with downloading(f"--model torchvision:{name} --weights DEFAULT"):
+    with downloading(f"--model torchvision:{name} --weights DEFAULT") if pretrained else nullcontext():
         module: nn.Module = models.get_model(name, weights=weights if pretrained else None, **options)
     imagenet = classes in (None, CLASSES)
     return Classifier(

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,11 @@ def downloading(what: str) -> Iterator[None]:
             f"{what}: could not be loaded ({type(error).__name__}: {_one_line(error)}); download the checkpoint where "
             "there is a network and name it with --weights PATH, or take --weights none for seeded random ones"
         ) from None
+    except Exception as error:  # unpicklers raise nearly anything on a file that is none
+        raise InputError(
+            f"{what}: the checkpoint in the library's cache is damaged, or holds more than tensors "
+            f"({type(error).__name__}); delete it there, and it is downloaded again"
+        ) from None
     finally:
         if before is None:
             del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
@@ -46,16 +52,18 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
         InputError: no such file, not a checkpoint, one that holds more than tensors, or one without tensors.
     """
     try:
+        Path(path).open("rb").close()
+    except OSError as error:
+        raise InputError(f"--weights {path}: {error.strerror or _one_line(error)}") from None
+    try:
         if path.endswith(".safetensors"):
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"--weights {path}: {error.strerror or _one_line(error)}") from None
     except Exception:  # unpicklers raise nearly anything on a file that is none
         raise InputError(
-            f"--weights {path}: no checkpoint, or one that holds more than tensors, which is not loaded because a "
-            "pickle can run code; save `model.state_dict()`, or a .safetensors file"
+            f"--weights {path}: no checkpoint, a damaged one, or one that holds more than tensors, which is not loaded "
+            "because a pickle can run code; save `model.state_dict()`, or a .safetensors file"
         ) from None
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -71,23 +79,30 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
 
 
 def without_prefix(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` with a wrapper's prefix taken off every name, where that makes more names fit."""
-    best = dict(tensors)
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in best):
-            stripped = {name.removeprefix(prefix): tensor for name, tensor in best.items()}
-            if len(stripped.keys() & wanted.keys()) > len(best.keys() & wanted.keys()):
-                best = stripped
+    """`tensors` with the prefixes of wrappers taken off every name, as far as that makes more names fit."""
+    best = stripped = dict(tensors)
+    while prefix := _shared_prefix(stripped):
+        stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
+        if len(stripped.keys() & wanted.keys()) > len(best.keys() & wanted.keys()):
+            best = stripped
     return best
 
 
+def _shared_prefix(names: Collection[str]) -> str | None:
+    return next((prefix for prefix in _PREFIXES if names and all(name.startswith(prefix) for name in names)), None)
+
+
 def classes_of(tensors: Mapping[str, Tensor], module: nn.Module) -> int | None:
-    """The number of classes of a fine-tuned checkpoint: where only the last layer differs, and only in its outputs."""
+    """The number of classes of a fine-tuned checkpoint: where only the head differs, and only in its outputs.
+
+    The head holds the last of the module's tensors; it may be several layers, as Inception's has an auxiliary one.
+    """
     wanted = module.state_dict()
     odd = [name for name in tensors.keys() & wanted.keys() if tensors[name].shape != wanted[name].shape]
     outputs = {(tensors[name].shape[0], wanted[name].shape[0]) for name in odd if tensors[name].ndim}
     others_agree = all(tensors[name].shape[1:] == wanted[name].shape[1:] for name in odd)
-    return outputs.pop()[0] if odd and others_agree and len(outputs) == 1 else None
+    head_differs = next(reversed(wanted), None) in odd
+    return outputs.pop()[0] if head_differs and others_agree and len(outputs) == 1 else None
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor], path: str, model: str) -> None:

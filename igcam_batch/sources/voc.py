@@ -1,5 +1,6 @@
 """Pascal VOC: images in `JPEGImages/`, one XML file of boxes for each in `Annotations/`."""
 
+import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element, ParseError
@@ -34,8 +35,8 @@ def _boxes(store: Store, annotation: str) -> tuple[Box, ...]:
     except FileNotFoundError:
         return ()
     except (ParseError, DefusedXmlException) as error:
-        raise InputError(f"{store.uri(annotation)}: not well-formed, harmless XML: {error!r}") from None
-    except (TypeError, ValueError) as error:
+        raise InputError(f"{store.uri(annotation)}: not well-formed, harmless XML: {error}") from None
+    except (LookupError, ValueError) as error:  # an encoding that Python does not know; a box that is none
         raise InputError(f"{store.uri(annotation)}: {error}") from None
 
 
@@ -49,5 +50,7 @@ def _box(element: Element) -> Box:
             float(element.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")
         )
     except ValueError:
-        raise ValueError(f"object '{label}': bndbox must hold the numbers xmin, ymin, xmax and ymax") from None
+        left = top = right = bottom = math.nan
+    if not all(math.isfinite(side) for side in (left, top, right, bottom)):
+        raise ValueError(f"object '{label}': bndbox must hold the numbers xmin, ymin, xmax and ymax")
     return Box(label, left - 1, top - 1, right, bottom)

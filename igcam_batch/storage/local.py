@@ -1,5 +1,6 @@
 """Files on disk, or on whatever is mounted as one."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -33,7 +34,7 @@ class LocalStore:
         try:
             with os.scandir(directory) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for entry in entries:
             if entry.name.startswith("."):
@@ -42,8 +43,7 @@ class LocalStore:
             if entry.is_dir(follow_symlinks=False):
                 if recursive:
                     yield from self._walk(Path(entry.path), path, recursive)
-            elif entry.is_file():
-                details = entry.stat()
+            elif details := _details(entry):
                 yield Entry(path, details.st_size, details.st_mtime)
 
     def read(self, path: str) -> bytes:
@@ -85,3 +85,13 @@ class LocalStore:
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+
+
+def _details(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Size and time of what is a file; None for anything else, as a link to nothing or in a circle."""
+    try:
+        return entry.stat() if entry.is_file() else None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # gone since it was listed
+            return None
+        raise

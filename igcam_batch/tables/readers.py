@@ -1,6 +1,7 @@
 """The tables of a run, back as Arrow: only of shards that are committed."""
 
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
         columns: names of the columns to read; None: all.
 
     Raises:
-        InputError: `output` holds no scores.
+        InputError: `output` holds no scores, or they have no such column.
     """
     return _read(open_store(output), SCORES_DIR, columns)
 
@@ -66,9 +67,19 @@ def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: p
         path = f"{directory}/{part_name(shard)}"
         if schema is None or store.exists(path):
             with store.open(path) as file:
-                tables.append(pq.read_table(file, columns=columns).replace_schema_metadata(None))
+                tables.append(_read_file(file, columns))
     if tables:
         return pa.concat_tables(tables)
     if schema is not None:
         return schema.empty_table()
     raise InputError(f"{store.root}: holds no {directory} of an audit; run `igcam-batch audit INPUT {store.root}`")
+
+
+def _read_file(file: BinaryIO, columns: Sequence[str] | None) -> pa.Table:
+    """Columns of a Parquet file. Not by `pq.read_table`: its threads, still at work at exit, can abort the process."""
+    parquet = pq.ParquetFile(file)
+    names = parquet.schema_arrow.names
+    if unknown := [name for name in columns or () if name not in names]:
+        raise InputError(f"columns {', '.join(unknown)}: no such column; there are: {', '.join(names)}")
+    table = parquet.read(columns=columns).replace_schema_metadata(None)
+    return table if columns is None else table.select(columns)

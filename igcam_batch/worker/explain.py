@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from igcam_batch.attribution.explainer import Explainer, Prediction, confidences
+from igcam_batch.attribution.explainer import Explainer, Prediction, confidences, default_batch_size
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.config import AuditConfig
 from igcam_batch.metrics.evaluate import Explained, evaluate
@@ -100,7 +100,7 @@ class ShardExplainer:
             score=config.score,
             confidence=config.confidence,
             baseline=self._black.expand(3, *self._size),
-            batch_size=config.batch_size,
+            batch_size=config.batch_size or default_batch_size(self._device),
             precision=config.precision,
         )
 

@@ -63,5 +63,6 @@ def pad_targets(targets: Sequence[Sequence[ChosenTarget]]) -> Tensor:
     """One list for each image -> (B, K) int64, short ones filled with NO_TARGET."""
     widest = max(len(chosen) for chosen in targets)
     return torch.tensor(
-        [[target.index for target in chosen] + [NO_TARGET] * (widest - len(chosen)) for chosen in targets]
+        [[target.index for target in chosen] + [NO_TARGET] * (widest - len(chosen)) for chosen in targets],
+        dtype=torch.int64,
     )

@@ -1,0 +1,90 @@
+"""Grad-CAM and Grad-CAM++ against pytorch-grad-cam, and against their formulas position by position."""
+
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+from torchvision import models
+
+from igcam_batch import explain
+from igcam_batch.attribution.cams import grad_cam, grad_cam_plus_plus, summed_grad_cam
+
+PEERS = {"grad-cam": GradCAM, "grad-cam++": GradCAMPlusPlus}
+
+
+def scaled(name: str) -> nn.Module:
+    """A seeded network whose gradients are large: the peer adds 1e-6 to Grad-CAM++'s denominator, and we nothing."""
+    torch.manual_seed(4)
+    model = models.get_model(name, weights=None).eval()
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.mul_(1e4)
+    return model
+
+
+@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize(("name", "layer"), [("resnet18", "layer4"), ("vgg11", "features.19")])
+def test_maps_equal_the_peer_s(name: str, layer: str, method: str) -> None:
+    model = scaled(name)
+    images, targets = torch.randn(3, 3, 64, 64), [1, 500, 999]
+    ours = explain(model, images, torch.tensor(targets), layer, method=method)
+    with PEERS[method](model=model, target_layers=[model.get_submodule(layer)]) as peer:
+        peer(input_tensor=images, targets=[ClassifierOutputTarget(target) for target in targets])
+        activations = peer.activations_and_grads.activations[0].numpy()
+        gradients = peer.activations_and_grads.gradients[0].numpy()
+        theirs = peer.get_cam_image(
+            images, model.get_submodule(layer), targets, activations, gradients, eigen_smooth=False
+        )
+    theirs = np.maximum(theirs, 0)  # the peer's ReLU comes after this step
+    assert theirs.max() > 0
+    np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-3, atol=1e-4 * theirs.max())
+
+
+def random_pair() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    activations = torch.rand(2, 3, 4, 5, generator=generator)
+    return activations, torch.randn(2, 3, 4, 5, generator=generator)
+
+
+def test_grad_cam_is_its_formula() -> None:
+    activations, gradients = random_pair()
+    found = grad_cam(activations, gradients)
+    for b, i, j in np.ndindex(2, 4, 5):
+        value = sum(float(gradients[b, k].mean()) * float(activations[b, k, i, j]) for k in range(3))
+        assert found[b, i, j] == pytest.approx(max(0.0, value), rel=1e-4, abs=1e-6)
+
+
+def test_grad_cam_plus_plus_is_its_formula() -> None:
+    activations, gradients = random_pair()
+    found = grad_cam_plus_plus(activations, gradients)
+    for b in range(2):
+        weights = []
+        for k in range(3):
+            total = float(activations[b, k].sum())
+            terms = []
+            for g in gradients[b, k].flatten().tolist():
+                alpha = g**2 / (2 * g**2 + total * g**3)
+                terms.append(alpha * max(0.0, g))
+            weights.append(sum(terms))
+        expected = sum(weights[k] * activations[b, k] for k in range(3)).relu()
+        torch.testing.assert_close(found[b], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_grad_cam_plus_plus_survives_gradients_whose_square_underflows() -> None:
+    activations, gradients = random_pair()
+    tiny = grad_cam_plus_plus(activations, gradients * 1e-25)
+    expected = torch.einsum("bn,bnuv->buv", (gradients.relu() * 0.5).sum((2, 3)), activations)
+    torch.testing.assert_close(tiny * 1e25, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("cam", [grad_cam, grad_cam_plus_plus, summed_grad_cam])
+def test_a_map_is_float32_and_never_negative_whatever_comes_in(cam) -> None:
+    activations, gradients = random_pair()
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        found = cam(activations.to(dtype) - 0.5, gradients.to(dtype))
+        assert found.dtype == torch.float32
+        assert found.shape == (2, 4, 5)
+        assert found.min() >= 0
+    assert cam(activations, torch.zeros_like(gradients)).abs().max() == 0

@@ -1,0 +1,108 @@
+"""Drop and Increase: hand-computed cases, and what is kept of an image, ties and empty maps included."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from igcam_batch.metrics.evaluate import Explained, evaluate
+from igcam_batch.metrics.faithfulness import drop, highest_pixels, increase, masked_confidence
+
+
+def test_drop_is_the_relative_loss_of_confidence_and_never_negative() -> None:
+    found = drop(torch.tensor([0.8, 0.5, 0.5, 0.0]), torch.tensor([0.2, 0.5, 0.9, 0.0]))
+    np.testing.assert_allclose(found.numpy(), [0.75, 0, 0, np.nan])
+
+
+def test_increase_is_one_where_confidence_rises_and_zero_where_it_stays() -> None:
+    assert increase(torch.tensor([0.8, 0.5, 0.5]), torch.tensor([0.2, 0.5, 0.9])).tolist() == [0, 0, 1]
+
+
+def test_the_highest_share_of_pixels_is_kept() -> None:
+    heat = torch.arange(1.0, 21).view(4, 5)
+    assert torch.equal(highest_pixels(heat), heat > 17)  # 15 % of 20
+    assert torch.equal(highest_pixels(heat, 0.5), heat > 10)
+    assert highest_pixels(heat, 1.0).all()
+
+
+def test_of_pixels_that_tie_the_first_are_kept_and_never_more_than_the_share() -> None:
+    kept = highest_pixels(torch.full((4, 5), 2.0))
+    assert torch.equal(kept, torch.arange(20).view(4, 5) < 3)
+
+
+def test_a_pixel_that_the_map_does_not_credit_is_never_kept() -> None:
+    heat = torch.zeros(4, 5)
+    assert not highest_pixels(heat).any()
+    heat[2, 3] = 0.1
+    assert torch.equal(highest_pixels(heat), heat > 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), levels=st.integers(1, 50), share=st.floats(0.02, 1))
+def test_it_equals_a_stable_ranking(seed: int, levels: int, share: float) -> None:
+    heat = np.random.default_rng(seed).integers(0, levels + 1, (2, 8, 9)).astype(np.float32)
+    found = highest_pixels(torch.from_numpy(heat), share).numpy()
+    for one, kept in zip(heat, found, strict=True):
+        order = np.argsort(-one.ravel(), kind="stable")[: max(1, round(share * one.size))]
+        expected = np.zeros(one.size, dtype=bool)
+        expected[order] = True
+        np.testing.assert_array_equal(kept.ravel(), expected & (one.ravel() > 0))
+
+
+def test_what_is_not_kept_becomes_black_in_pixel_space() -> None:
+    mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
+    images = (torch.rand(2, 3, 4, 5) - mean) / std
+    kept = torch.rand(2, 4, 5) < 0.5
+    seen: list[Tensor] = []
+
+    def confidence(batch: Tensor, classes: Tensor) -> Tensor:
+        seen.append(batch * std + mean)
+        return classes / 10
+
+    found = masked_confidence(confidence, images, torch.tensor([3, 4]), kept, -mean / std)
+    torch.testing.assert_close(found, torch.tensor([0.3, 0.4]))
+    torch.testing.assert_close(seen[0], (images * std + mean) * kept.unsqueeze(1), atol=1e-6, rtol=0)
+
+
+def explained(maps: Tensor) -> Explained:
+    count = len(maps)
+    objects = torch.zeros(count, 4, 5, dtype=torch.bool)
+    objects[0, :2] = True
+    return Explained(maps, torch.rand(count, 3, 4, 5), torch.arange(count), torch.full((count,), 0.5), objects)
+
+
+def test_metrics_that_share_a_forward_pass_make_it_once_and_others_none() -> None:
+    calls: list[int] = []
+
+    def confidence(batch: Tensor, classes: Tensor) -> Tensor:
+        calls.append(len(batch))
+        return torch.full((len(batch),), 0.25)
+
+    black = torch.zeros(3, 1, 1)
+    maps = torch.rand(3, 4, 5)
+    found = evaluate(["ebpg", "bbox", "drop", "increase"], explained(maps), confidence, black)
+    assert calls == [3]
+    assert found["drop"].tolist() == [0.5] * 3
+    assert found["increase"].tolist() == [0.0] * 3
+    assert found["masked_confidence"].tolist() == [0.25] * 3
+    assert float(found["ebpg"][0]) == pytest.approx(float(maps[0, :2].sum() / maps[0].sum()), rel=1e-5)
+    assert math.isnan(found["ebpg"][1])
+    assert evaluate(["bbox"], explained(maps), confidence, black).keys() == {"bbox"}
+    assert calls == [3]
+
+
+def test_a_map_that_is_zero_everywhere_keeps_nothing_of_its_image() -> None:
+    def brightness(batch: Tensor, classes: Tensor) -> Tensor:
+        return batch.mean((1, 2, 3))
+
+    found = evaluate(
+        ["ebpg", "bbox", "drop", "increase"], explained(torch.zeros(1, 4, 5)), brightness, torch.zeros(3, 1, 1)
+    )
+    assert found["masked_confidence"].tolist() == [0]
+    assert found["drop"].tolist() == [1]
+    assert math.isnan(found["ebpg"][0])
+    assert math.isnan(found["bbox"][0])

@@ -1,0 +1,94 @@
+"""Which files of a directory are images, and what their places say of their classes."""
+
+from pathlib import Path
+
+import pytest
+
+from igcam_batch.sources import SUFFIXES, ImageRow, find_layout, image_rows
+from igcam_batch.storage import LocalStore, open_store
+
+
+@pytest.fixture
+def dataset(tmp_path: Path):
+    """Make empty files: no source looks inside an image."""
+
+    def make(*names: str) -> LocalStore:
+        for name in names:
+            path = tmp_path / "data" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"123")
+        (tmp_path / "data").mkdir(exist_ok=True)
+        return open_store(str(tmp_path / "data"))
+
+    return make
+
+
+def ids(rows) -> list[str]:
+    return [row.image_id for row in rows]
+
+
+class TestFolder:
+    def test_takes_images_at_any_depth_in_a_stable_order(self, dataset):
+        store = dataset("b.jpg", "a/2.png", "a/10.png", "a/b/c.webp")
+        assert ids(image_rows(store, "folder")) == ["a/10.png", "a/2.png", "a/b/c.webp", "b.jpg"]
+
+    def test_takes_suffixes_in_any_case_and_nothing_that_is_no_image(self, dataset):
+        store = dataset("a.JPG", "b.Jpeg", "c.txt", "d.xml", "e", "jpg", "f.jpg.txt", "g.PNG", ".h.jpg", "i/.j/k.jpg")
+        assert ids(image_rows(store, "folder")) == ["a.JPG", "b.Jpeg", "g.PNG"]
+
+    def test_takes_every_suffix_that_torchvision_takes(self):
+        from torchvision.datasets.folder import IMG_EXTENSIONS
+
+        assert set(IMG_EXTENSIONS) <= SUFFIXES
+
+    def test_a_row_says_where_the_image_is_and_how_large_the_file(self, dataset):
+        store = dataset("a/b.jpg")
+        [entry] = store.list()
+        assert list(image_rows(store, "folder")) == [
+            ImageRow("a/b.jpg", f"{store.root}/a/b.jpg", 3, entry.modified, labels=(), boxes=())
+        ]
+
+
+class TestImageFolder:
+    def test_labels_an_image_with_the_directory_below_the_root_that_holds_it(self, dataset):
+        store = dataset("cat/1.jpg", "cat/more/2.jpg", "dog/1.jpg", "unlabelled.jpg", "dog/notes.txt")
+        assert [(row.image_id, row.labels) for row in image_rows(store, "imagefolder")] == [
+            ("cat/1.jpg", ("cat",)),
+            ("cat/more/2.jpg", ("cat",)),
+            ("dog/1.jpg", ("dog",)),
+        ]
+
+    def test_agrees_with_torchvision(self, dataset):
+        from torchvision.datasets import ImageFolder
+
+        store = dataset("n02/a.png", "n02/sub/b.JPEG", "n01/c.jpg", "n 3/d.webp", "n02/readme.md")
+        theirs = ImageFolder(store.root)
+        ours = {row.uri: row.labels for row in image_rows(store, "imagefolder")}
+        assert ours == {path: (theirs.classes[index],) for path, index in theirs.samples}
+
+
+class TestFindLayout:
+    @pytest.mark.parametrize(
+        ("files", "layout"),
+        [
+            (["a.jpg", "b.png"], "folder"),
+            (["a.jpg", "cat/b.jpg"], "folder"),
+            (["cat/a.jpg", "dog/b.jpg"], "imagefolder"),
+            (["cat/a.jpg", "readme.txt"], "imagefolder"),
+            (["JPEGImages/a.jpg", "Annotations/a.xml"], "voc"),
+            (["JPEGImages/a.jpg", "Annotations/a.xml", "stray.jpg"], "voc"),
+            (["JPEGImages/a.jpg"], "imagefolder"),
+            (["JPEGImages/a.jpg", "Annotations"], "imagefolder"),
+            (["readme.txt"], "folder"),
+            ([], "folder"),
+        ],
+    )
+    def test_knows_a_layout_by_its_files(self, dataset, files, layout):
+        assert find_layout(dataset(*files)) == layout
+
+    @pytest.mark.parametrize(
+        "files", [["a.jpg"], ["cat/a.jpg"], ["JPEGImages/a.jpg", "Annotations/b.xml"]], ids=["folder", "classes", "voc"]
+    )
+    def test_auto_is_the_layout_that_is_found(self, dataset, files):
+        store = dataset(*files)
+        assert list(image_rows(store, "auto")) == list(image_rows(store, find_layout(store))) != []

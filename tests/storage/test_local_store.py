@@ -1,0 +1,235 @@
+"""A directory as a store: what it lists, and that a file is there in full or not at all."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from igcam_batch.errors import InputError
+from igcam_batch.storage import Entry, LocalStore, open_store
+
+
+def paths(store: LocalStore, under: str = "", **options: bool) -> list[str]:
+    return [entry.path for entry in store.list(under, **options)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(str(tmp_path / "root"))
+
+
+class TestList:
+    def test_finds_files_at_any_depth_in_the_order_of_their_names(self, store):
+        for path in ("b.txt", "a/z.txt", "a/b/c.txt", "B.txt", "10", "9"):
+            store.write(path, b"x")
+        assert paths(store) == ["10", "9", "B.txt", "a/b/c.txt", "a/z.txt", "b.txt"]
+
+    def test_the_order_does_not_depend_on_the_order_of_writing(self, tmp_path):
+        names = [f"{number:03d}/{number}.txt" for number in range(40)]
+        listings = []
+        for seed in (1, 2):
+            shuffled = random.Random(seed).sample(names, len(names))
+            one = LocalStore(str(tmp_path / str(seed)))
+            for name in shuffled:
+                one.write(name, b"x")
+            listings.append(paths(one))
+        assert listings == [names, names]
+
+    def test_can_stay_in_one_directory(self, store):
+        store.write("a/1.txt", b"x")
+        store.write("a/b/2.txt", b"x")
+        assert paths(store, "a", recursive=False) == ["a/1.txt"]
+
+    def test_gives_paths_relative_to_the_root_for_a_directory_under_it(self, store):
+        store.write("a/b/2.txt", b"x")
+        store.write("ab/3.txt", b"x")
+        assert paths(store, "a") == paths(store, "a/") == ["a/b/2.txt"]
+
+    def test_leaves_out_hidden_files_and_directories(self, store):
+        for path in (".hidden", ".git/config", "a/.hidden", "a/seen"):
+            store.write(path, b"x")
+        assert paths(store) == ["a/seen"]
+
+    def test_says_size_and_time(self, store):
+        store.write("a", b"12345")
+        os.utime(Path(store.root) / "a", (0, 1_000_000_000.5))
+        assert list(store.list()) == [Entry("a", 5, 1_000_000_000.5)]
+
+    @pytest.mark.parametrize("under", ["", "nowhere", "file", "file/deeper"])
+    def test_is_empty_where_there_is_no_such_directory(self, tmp_path, under):
+        (tmp_path / "file").touch()
+        root = tmp_path if under else tmp_path / "nowhere"
+        assert paths(LocalStore(str(root)), under) == []
+
+    def test_follows_a_link_to_a_file_but_none_to_a_directory(self, store, tmp_path):
+        store.write("a/1.txt", b"x")
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "2.txt").touch()
+        (Path(store.root) / "directory").symlink_to(tmp_path / "elsewhere")
+        (Path(store.root) / "around").symlink_to(store.root)
+        (Path(store.root) / "file.txt").symlink_to(tmp_path / "elsewhere" / "2.txt")
+        assert paths(store) == ["a/1.txt", "file.txt"]
+
+    def test_passes_over_what_is_no_file(self, store):
+        store.write("a.txt", b"x")
+        root = Path(store.root)
+        (root / "circle").symlink_to("circle")
+        (root / "dangling").symlink_to("nowhere")
+        os.mkfifo(root / "pipe")
+        assert paths(store) == ["a.txt"]
+
+    def test_takes_a_root_that_is_itself_a_link(self, store, tmp_path):
+        store.write("a.txt", b"x")
+        (tmp_path / "link").symlink_to(store.root)
+        assert paths(LocalStore(str(tmp_path / "link"))) == ["a.txt"]
+
+
+class TestReadAndDelete:
+    def test_what_was_written_is_read(self, store):
+        store.write("deep/er/file", b"one")
+        store.write("deep/er/file", b"another")
+        assert store.read("deep/er/file") == b"another"
+        with store.open("deep/er/file") as file:
+            file.seek(2)
+            assert file.read(3) == b"oth"
+
+    @pytest.mark.parametrize("method", ["read", "open"])
+    def test_a_missing_file_is_an_os_error(self, store, method):
+        with pytest.raises(FileNotFoundError):
+            getattr(store, method)("nowhere")
+
+    def test_exists_is_true_of_files_alone(self, store):
+        store.write("a/file", b"")
+        assert store.exists("a/file")
+        assert not store.exists("a")
+        assert not store.exists("a/nothing")
+
+    def test_delete_removes_a_file_or_a_directory_with_what_it_holds(self, store):
+        for path in ("a/1", "a/b/2", "c", "d"):
+            store.write(path, b"x")
+        store.delete("a")
+        store.delete("c")
+        store.delete("nowhere")
+        assert paths(store) == ["d"]
+
+    def test_delete_of_a_link_leaves_what_it_leads_to(self, store, tmp_path):
+        store.write("kept/1", b"x")
+        (Path(store.root) / "link").symlink_to(Path(store.root) / "kept")
+        store.delete("link")
+        assert paths(store) == ["kept/1"]
+        assert not (Path(store.root) / "link").is_symlink()
+
+    def test_uri_is_the_absolute_path(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert LocalStore("data").uri("a/b.txt") == f"{tmp_path}/data/a/b.txt"
+
+
+_WRITER = """
+import sys
+from igcam_batch.storage import open_store
+store = open_store(sys.argv[1])
+sys.stdout.write("ready\\n"); sys.stdout.flush()
+turn = 0
+while True:
+    store.write("table", bytes([65 + turn % 26]) * int(sys.argv[2]))
+    turn += 1
+"""
+
+
+class TestWrite:
+    SIZE = 3_000_000
+
+    def whole(self, data: bytes) -> bool:
+        return len(data) == self.SIZE and data.count(data[:1]) == self.SIZE
+
+    def test_a_killed_writer_leaves_the_file_whole_and_nothing_else_in_the_listing(self, store):
+        chance = random.Random(0)
+        written = set()
+        for _ in range(8):
+            writer = subprocess.Popen(
+                [sys.executable, "-c", _WRITER, store.root, str(self.SIZE)], stdout=subprocess.PIPE
+            )
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            until = time.monotonic() + chance.uniform(0.01, 0.15)
+            while time.monotonic() < until:
+                if store.exists("table"):
+                    data = store.read("table")
+                    assert self.whole(data)
+                    written.add(data[0])
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+            writer.stdout.close()
+            assert paths(store) in ([], ["table"])
+            assert not store.exists("table") or self.whole(store.read("table"))
+        assert len(written) > 2, "the writer was never seen at work"
+        assert any(name.startswith(".") for name in os.listdir(store.root)), "no kill came in the middle of a write"
+
+    def test_a_reader_sees_the_old_file_or_the_new_never_a_part(self, store):
+        store.write("table", b"A" * self.SIZE)
+        stop = threading.Event()
+
+        def rewrite() -> None:
+            for turn in range(1, 20):
+                store.write("table", bytes([65 + turn]) * self.SIZE)
+            stop.set()
+
+        writer = threading.Thread(target=rewrite)
+        writer.start()
+        seen = set()
+        while not stop.is_set():
+            data = store.read("table")
+            assert self.whole(data)
+            seen.add(data[0])
+        writer.join()
+        assert len(seen) > 1
+
+    def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_behind(self, store, monkeypatch):
+        store.write("table", b"old")
+
+        def full(_descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.write("table", b"new")
+        assert store.read("table") == b"old"
+        assert os.listdir(store.root) == ["table"]
+
+    def test_the_bytes_are_on_disk_before_the_name_is_and_the_name_before_it_returns(self, store, monkeypatch):
+        happened = []
+        fsync, replace = os.fsync, os.replace
+
+        def watched_fsync(descriptor: int) -> None:
+            opened = os.readlink(f"/proc/self/fd/{descriptor}")
+            happened.append("directory" if opened == store.root else Path(opened).read_bytes())
+            fsync(descriptor)
+
+        def watched_replace(source, target, **options) -> None:
+            happened.append("rename")
+            replace(source, target, **options)
+
+        monkeypatch.setattr(os, "fsync", watched_fsync)
+        monkeypatch.setattr(os, "replace", watched_replace)
+        monkeypatch.setattr(Path, "replace", watched_replace)
+        store.write("table", b"new")
+        assert happened == [b"new", "rename", "directory"]
+
+
+class TestOpenStore:
+    def test_takes_a_path_a_home_and_a_file_uri(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert open_store("/data").root == "/data"
+        assert open_store("file:///data").root == "/data"
+        assert open_store("~/data").root == f"{tmp_path}/data"
+
+    @pytest.mark.parametrize("uri", ["gs://bucket/prefix", "https://example.org/a", "hdfs://a/b"])
+    def test_names_a_scheme_that_it_does_not_know(self, uri):
+        with pytest.raises(InputError, match=f"^{uri}: .*{uri.partition(':')[0]}://"):
+            open_store(uri)

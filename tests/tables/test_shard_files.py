@@ -1,0 +1,261 @@
+"""What a shard leaves in OUTPUT, in which order, and what of it readers believe."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from igcam_batch import read_failures, read_heatmaps, read_scores
+from igcam_batch.errors import InputError
+from igcam_batch.storage import LocalStore, open_store
+from igcam_batch.tables import (
+    FAILURES,
+    SCORES,
+    Committed,
+    commit_shard,
+    committed_shards,
+    heatmap_array,
+    heatmaps_schema,
+    is_committed,
+    read_commit,
+)
+
+SHAPE = (3, 5)
+
+
+def scores_of(*images: str) -> pa.Table:
+    rows = [
+        {
+            "image_id": image,
+            "uri": f"/data/{image}",
+            "width": 10,
+            "height": 20,
+            "label": None,
+            "predicted": 1,
+            "predicted_name": "bee",
+            "target": 2,
+            "target_name": "cat",
+            "target_source": "class",
+            "method": "grad-cam",
+            "score": 1.5,
+            "confidence": 0.25,
+            "drop": None,
+        }
+        for image in images
+    ]
+    return pa.Table.from_pylist(rows, schema=SCORES)
+
+
+def maps_of(*images: str) -> np.ndarray:
+    """Values that float16 holds exactly."""
+    count = len(images)
+    return (np.arange(count * SHAPE[0] * SHAPE[1], dtype=np.float32) / 8).reshape(count, *SHAPE)
+
+
+def heatmaps_of(*images: str, dtype="float32") -> pa.Table:
+    columns = [pa.array(list(images), pa.string()), [2] * len(images), ["grad-cam"] * len(images)]
+    return pa.Table.from_arrays(
+        [*columns, heatmap_array(maps_of(*images), dtype)], schema=heatmaps_schema(SHAPE, dtype)
+    )
+
+
+def failures_of(*images: str) -> pa.Table:
+    rows = [
+        {"image_id": image, "uri": f"/data/{image}", "stage": "decode", "error": "truncated", "attempts": 1}
+        for image in images
+    ]
+    return pa.Table.from_pylist(rows, schema=FAILURES)
+
+
+def commit(store: LocalStore, shard: int, *images: str, failed: tuple[str, ...] = (), dtype="float32") -> None:
+    planned = len(images) + len(failed)
+    commit_shard(store, shard, scores_of(*images), heatmaps_of(*images, dtype=dtype), failures_of(*failed), planned)
+
+
+def files(store: LocalStore) -> list[str]:
+    return [entry.path for entry in store.list()]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return open_store(str(tmp_path / "output"))
+
+
+class TestCommit:
+    def test_puts_a_file_in_each_table_and_none_for_failures_that_there_are_not(self, store):
+        commit(store, 0, "a")
+        commit(store, 12, "b", failed=("c",))
+        assert files(store) == [
+            "failures/part-000012.parquet",
+            "heatmaps/part-000000.parquet",
+            "heatmaps/part-000012.parquet",
+            "scores/part-000000.parquet",
+            "scores/part-000012.parquet",
+        ]
+
+    def test_says_how_many_images_failed_and_rows_there_are(self, store):
+        commit(store, 3, "a", "a", "b", failed=("c", "d"))
+        assert read_commit(store, 3) == Committed(images=5, failed=2, rows=3)
+
+    @pytest.mark.parametrize("puts", [0, 1, 2])
+    def test_a_shard_cut_short_is_not_committed_and_no_reader_believes_it(self, store, monkeypatch, puts):
+        commit(store, 0, "a")
+        write, done = LocalStore.write, []
+
+        def until_it_stops(self, path: str, data: bytes) -> None:
+            if len(done) == puts:
+                raise OSError("the node is gone")
+            done.append(path)
+            write(self, path, data)
+
+        monkeypatch.setattr(LocalStore, "write", until_it_stops)
+        with pytest.raises(OSError, match="the node is gone"):
+            commit(store, 1, "b", failed=("c",))
+        assert len(files(store)) == 2 + puts
+        assert not is_committed(store, 1)
+        assert list(committed_shards(store)) == [0]
+        assert read_heatmaps(store.root)["image_id"].to_pylist() == ["a"]
+        assert read_scores(store.root)["image_id"].to_pylist() == ["a"]
+        assert len(read_failures(store.root)) == 0
+
+    def test_committed_shards_come_in_order_and_strangers_are_passed_over(self, store):
+        for shard in (10, 2, 100, 0):
+            commit(store, shard, str(shard))
+        for stranger in ("part-1.parquet", "part-000005.parquet.tmp", "part-000006.csv", "deeper/part-000007.parquet"):
+            store.write(f"scores/{stranger}", b"x")
+        assert list(committed_shards(store)) == [0, 2, 10, 100]
+        assert is_committed(store, 10)
+        assert not is_committed(store, 1)
+
+
+class TestReadScores:
+    def test_rows_come_in_the_order_of_the_plan(self, store):
+        for shard, images in ((10, ("x", "y")), (2, ("c", "a")), (0, ("b",))):
+            commit(store, shard, *images)
+        assert read_scores(store.root)["image_id"].to_pylist() == ["b", "c", "a", "x", "y"]
+
+    def test_gives_the_schema_back_with_null_where_there_is_no_value(self, store):
+        commit(store, 0, "a")
+        table = read_scores(store.root)
+        assert table.schema.equals(SCORES, check_metadata=True)
+        [row] = table.to_pylist()
+        assert row == scores_of("a").to_pylist()[0]
+        assert row["drop"] is row["ebpg"] is row["label"] is None
+
+    def test_takes_columns_in_the_order_asked_for(self, store):
+        commit(store, 0, "a")
+        assert read_scores(store.root, ["score", "image_id"]).column_names == ["score", "image_id"]
+
+    def test_an_unknown_column_is_named_with_those_there_are(self, store):
+        commit(store, 0, "a")
+        with pytest.raises(InputError, match=r"^columns scroe: no such column; there are: image_id, .*, score, "):
+            read_scores(store.root, ["image_id", "scroe"])
+
+    @pytest.mark.parametrize("read", [read_scores, read_heatmaps])
+    def test_a_directory_without_an_audit_is_named(self, tmp_path, read):
+        for place in (tmp_path, tmp_path / "nowhere"):
+            with pytest.raises(InputError, match=f"^{place}: holds no (scores|heatmaps) of an audit"):
+                read(str(place))
+
+    def test_a_shard_of_failures_alone_has_no_rows(self, store):
+        commit(store, 0, failed=("a", "b"))
+        assert len(read_scores(store.root)) == len(read_heatmaps(store.root)) == 0
+        assert read_scores(store.root).schema.equals(SCORES)
+
+    def test_does_not_start_arrows_dataset_threads(self, store):
+        """They may still be at work when Python exits, and then abort the process (apache/arrow issue 34314)."""
+        commit(store, 0, "a")
+        program = (
+            "import sys, igcam_batch; igcam_batch.read_scores(sys.argv[1]); igcam_batch.read_heatmaps(sys.argv[1]);"
+            "sys.exit('pyarrow.dataset' in sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", program, store.root], check=True)
+
+
+class TestReadFailures:
+    def test_gives_those_of_every_shard(self, store):
+        commit(store, 0, "a")
+        commit(store, 1, "b", failed=("c", "d"))
+        table = read_failures(store.root)
+        assert table.schema.equals(FAILURES)
+        assert table.to_pylist() == failures_of("c", "d").to_pylist()
+
+    def test_is_empty_where_nothing_failed(self, store):
+        commit(store, 0, "a")
+        assert read_failures(store.root).to_pylist() == []
+        assert read_failures(store.root).schema.equals(FAILURES)
+
+
+def array(table: pa.Table) -> np.ndarray:
+    return table["heatmap"].combine_chunks().to_numpy_ndarray()
+
+
+class TestReadHeatmaps:
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    def test_gives_the_maps_as_they_were_stored(self, store, dtype):
+        commit(store, 0, "a", "b", dtype=dtype)
+        commit(store, 1, "c", dtype=dtype)
+        table = read_heatmaps(store.root)
+        assert table.schema.equals(heatmaps_schema(SHAPE, dtype))
+        assert table["image_id"].to_pylist() == ["a", "b", "c"]
+        assert array(table).dtype == dtype
+        assert (array(table) == np.concatenate([maps_of("a", "b"), maps_of("c")])).all()
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    @pytest.mark.parametrize(("size", "pair"), [(20, (20, 20)), ((12, 31), (12, 31)), ([6, 7], (6, 7)), (2, (2, 2))])
+    def test_brings_them_to_a_size_as_torch_does(self, store, dtype, size, pair):
+        commit(store, 0, "a", "b", dtype=dtype)
+        commit(store, 1, "c", dtype=dtype)
+        table = read_heatmaps(store.root, size=size)
+        small = torch.from_numpy(np.concatenate([maps_of("a", "b"), maps_of("c")]))
+        large = torch.nn.functional.interpolate(small[:, None], size=pair, mode="bilinear", align_corners=False)
+        assert table.schema.field("heatmap").type == pa.fixed_shape_tensor(pa.float32(), pair)
+        assert table["image_id"].to_pylist() == ["a", "b", "c"]
+        assert (array(table) == large[:, 0].numpy()).all()
+
+    def test_of_no_images_is_a_table_without_rows_at_any_size(self, store):
+        commit(store, 0, failed=("a",))
+        assert len(read_heatmaps(store.root)) == 0
+        table = read_heatmaps(store.root, size=8)
+        assert len(table) == 0
+        assert table.schema.field("heatmap").type == pa.fixed_shape_tensor(pa.float32(), (8, 8))
+
+    @pytest.mark.parametrize("size", [0, -3, (5, 0)])
+    def test_a_size_that_is_none_is_refused(self, store, size):
+        commit(store, 0, "a")
+        with pytest.raises(InputError, match="must be positive"):
+            read_heatmaps(store.root, size=size)
+
+
+class TestOtherReaders:
+    def test_duckdb_reads_scores(self, store):
+        commit(store, 0, "a", "b", failed=("c",))
+        commit(store, 1, "d")
+        found = duckdb.sql(
+            f"SELECT count(*), avg(score), count(drop), any_value(target_name) FROM '{store.root}/scores/*.parquet'"
+        ).fetchall()
+        assert found == [(3, 1.5, 0, "cat")]
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    def test_duckdb_reads_a_heatmap_as_a_list_of_its_values_row_by_row(self, store, dtype):
+        commit(store, 0, "a", "b", dtype=dtype)
+        found = duckdb.sql(f"SELECT heatmap FROM '{store.root}/heatmaps/*.parquet' WHERE image_id = 'b'").fetchall()
+        assert found == [(maps_of("a", "b")[1].reshape(-1).tolist(),)]
+
+    def test_duckdb_joins_the_tables(self, store):
+        commit(store, 0, "a", "b")
+        query = f"""SELECT count(*) FROM '{store.root}/scores/*.parquet' JOIN '{store.root}/heatmaps/*.parquet'
+                    USING (image_id, target, method)"""
+        assert duckdb.sql(query).fetchall() == [(2,)]
+
+    def test_arrow_alone_reads_the_shape_of_a_map_from_the_file(self, store):
+        commit(store, 0, "a")
+        read = pq.ParquetFile(f"{store.root}/heatmaps/part-000000.parquet").read()
+        assert read.schema.field("heatmap").type.shape == list(SHAPE)
+        assert (array(read) == maps_of("a")).all()
