@@ -70,8 +70,10 @@ SCORES = {
 }
 
 
-@pytest.mark.parametrize(("score", "confidence"), SCORES)
-@pytest.mark.parametrize(("name", "layer"), [("resnet18", "layer4"), ("vgg11", "features.19")])
+@pytest.mark.parametrize(
+    ("name", "layer", "score", "confidence"),
+    [("vgg11", "features.19", "logit", "softmax"), *(("resnet18", "layer4", *kind) for kind in SCORES)],
+)
 def test_it_equals_the_paper_s_equation_looped_step_by_step(name: str, layer: str, score: str, confidence: str) -> None:
     torch.manual_seed(2)
     model = models.get_model(name, weights=None).eval()
