@@ -13,5 +13,6 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
     config = work.settings()
     shard = int(row["id"])
     start = shard * work.shard_size
-    manifest = read_plan(open_store(config.output), start, min(start + work.shard_size, work.images))
+    stop = min(start + work.shard_size, work.images)
+    manifest = read_plan(open_store(config.output), start, stop, work.plan)
     return read_shard(shard, manifest, work.recipe, config.max_pixels).to_row()

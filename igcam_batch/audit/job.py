@@ -3,6 +3,7 @@
 import math
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -34,7 +35,7 @@ from igcam_batch.tables.record import (
 )
 
 _TABLES = ("scores", "heatmaps", "failures")
-_OURS = (RUN_FILE, PLAN_DIR, *_TABLES, "summary.parquet", "summary.json", "report.html")
+_OURS = (RUN_FILE, *_TABLES, "summary.parquet", "summary.json", "report.html")
 _SHARD_IMAGES_GPU, _SHARD_IMAGES_CPU = 256, 32  # at most, unless --shard-size says otherwise
 _SHARDS_PER_WORKER = 4  # at least, so that workers finish together
 _LARGEST_SHARD = 1 << 30  # bytes of pixels; a row that Arrow and Ray carry holds less than 2 GiB
@@ -93,18 +94,12 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     model = load_model(config)
     _check_targets(config, model)
 
-    planned = None
     if record is None:
-        planned = _plan(config, model, source, output)
-    elif record.model.sha256 != model.sha256:
-        there, here = record.model.sha256[:12], model.sha256[:12]
-        raise InputError(_refusal(output, [f"weights: sha256 {there} there, {here} here"]))
-    connect()
-    replicas = plan_replicas(config)
-    if planned is not None:
-        record = _new_record(config, model, planned, replicas)
-        write_record(output, record)
-    assert record is not None  # noqa: S101  # one of the two branches made it
+        record, replicas = _begin(config, model, source, output)
+    else:
+        _check_weights(record, model, output)
+        connect()
+        replicas = plan_replicas(config)
 
     done = set(committed_shards(output))
     before = count_commits(output, record.images)
@@ -151,8 +146,6 @@ def _existing_run(config: AuditConfig, output: Store) -> RunRecord | None:
         InputError: OUTPUT holds another run, or tables that no run.json explains.
     """
     if config.overwrite:
-        for path in _OURS:
-            output.delete(path)
         return None
     record = read_record(output)
     if record is None:
@@ -175,6 +168,13 @@ def _refusal(output: Store, found: list[str]) -> str:
     )
 
 
+def _check_weights(record: RunRecord, model: LoadedModel, output: Store) -> None:
+    """InputError unless the run was begun with these weights."""
+    there, here = record.model.sha256[:12], model.sha256[:12]
+    if there != here:
+        raise InputError(_refusal(output, [f"weights: sha256 {there} there, {here} here"]))
+
+
 def _check_targets(config: AuditConfig, model: LoadedModel) -> None:
     """InputError if the model cannot have the classes that --target names."""
     classes, target = model.classes.count, config.targets
@@ -183,21 +183,42 @@ def _check_targets(config: AuditConfig, model: LoadedModel) -> None:
         raise InputError(f"--target {config.target}: the model has {classes} classes, 0 to {classes - 1}")
 
 
-def _plan(config: AuditConfig, model: LoadedModel, source: Store, output: Store) -> Planned:
-    """Freeze the images of INPUT; InputError where there are none, or their labels mean nothing to the model."""
+def _begin(config: AuditConfig, model: LoadedModel, source: Store, output: Store) -> tuple[RunRecord, Replicas]:
+    """Freeze the plan, find the workers, and record that a run begins.
+
+    What OUTPUT held goes only when nothing more can be refused; a plan that comes to nothing is taken back.
+
+    Raises:
+        InputError: INPUT has no images, its labels mean nothing to the model, or the cluster lacks what was asked for.
+    """
+    plan = f"{PLAN_DIR}/{uuid.uuid4().hex[:12]}"
     try:
-        planned = write_plan(output, islice(_outside(output, image_rows(source, config.layout)), config.limit))
-    except OSError as error:
-        raise InputError(f"{error.filename or source.root}: {error.strerror or error}") from None
-    try:
+        planned = write_plan(output, islice(_outside(output, image_rows(source, config.layout)), config.limit), plan)
         if not planned.images:
             raise InputError(f"INPUT {source.root}: no images, files named {' '.join(sorted(SUFFIXES))}")
         if config.targets.needs_labels:
             _check_labels(config, model, planned)
-    except InputError:
-        output.delete(PLAN_DIR)
+        connect()
+        replicas = plan_replicas(config)
+        record = _new_record(config, model, plan, planned, replicas)
+    except OSError as error:
+        output.delete(plan)
+        raise InputError(f"{error.filename or source.root}: {error.strerror or error}") from None
+    except BaseException:
+        output.delete(plan)
         raise
-    return planned
+    _clear(output, plan)
+    write_record(output, record)
+    return record, replicas
+
+
+def _clear(output: Store, plan: str) -> None:
+    """Remove what an earlier run left, its record first, but not the plan that is about to begin."""
+    for path in _OURS:
+        output.delete(path)
+    for entry in output.list(PLAN_DIR):
+        if not entry.path.startswith(f"{plan}/"):
+            output.delete(entry.path)
 
 
 def _outside(output: Store, rows: Iterator[ImageRow]) -> Iterator[ImageRow]:
@@ -222,7 +243,7 @@ def _check_labels(config: AuditConfig, model: LoadedModel, planned: Planned) -> 
         )
 
 
-def _new_record(config: AuditConfig, model: LoadedModel, planned: Planned, replicas: Replicas) -> RunRecord:
+def _new_record(config: AuditConfig, model: LoadedModel, plan: str, planned: Planned, replicas: Replicas) -> RunRecord:
     """The record of a run that begins; decides the size of a shard."""
     at_most = _SHARD_IMAGES_GPU if replicas.gpus else _SHARD_IMAGES_CPU
     evenly = -(-planned.images // (_SHARDS_PER_WORKER * replicas.most))
@@ -240,6 +261,7 @@ def _new_record(config: AuditConfig, model: LoadedModel, planned: Planned, repli
             recipe=model.recipe,
             classes=model.classes.count,
         ),
+        plan=plan,
         images=planned.images,
         shard_size=shard_size,
         shards=-(-planned.images // shard_size),
@@ -264,6 +286,7 @@ def _run(
     work = Work(
         config=config.model_dump_json(by_alias=True),
         recipe=model.recipe,
+        plan=record.plan,
         shard_size=record.shard_size,
         images=record.images,
         sha256=model.sha256,

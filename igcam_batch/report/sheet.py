@@ -38,7 +38,7 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
     recipe = record.model.recipe
     scores = read_scores(output).to_pylist()
     maps = read_heatmaps(output, recipe.size)["heatmap"].combine_chunks().to_numpy_ndarray()
-    planned = {row["image_id"]: row for row in read_plan(store, 0, min(images, record.images)).to_pylist()}
+    planned = {row["image_id"]: row for row in read_plan(store, 0, min(images, record.images), record.plan).to_pylist()}
     rows: dict[tuple[str, int], list[int]] = {}
     for index, score in enumerate(scores):
         if score["image_id"] in planned:

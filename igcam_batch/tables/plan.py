@@ -34,9 +34,9 @@ class Planned:
     labels: tuple[str, ...]
 
 
-def write_plan(store: Store, rows: Iterable[ImageRow]) -> Planned:
-    """Freeze the rows of a source, holding no more than one file of them in memory."""
-    store.delete(PLAN_DIR)
+def write_plan(store: Store, rows: Iterable[ImageRow], directory: str = PLAN_DIR) -> Planned:
+    """Freeze the rows of a source under a directory, holding no more than one file of them in memory."""
+    store.delete(directory)
     images = 0
     labels: set[str] = set()
     groups = _groups(rows, ROWS_PER_GROUP)
@@ -51,25 +51,25 @@ def write_plan(store: Store, rows: Iterable[ImageRow]) -> Planned:
                 labels.update(label for row in group for label in row.labels)
         if images == before:
             break
-        store.write(_file(number), sink.getvalue())
+        store.write(_file(directory, number), sink.getvalue())
     return Planned(images, tuple(sorted(labels)))
 
 
-def read_plan(store: Store, start: int, stop: int) -> pa.Table:
-    """Rows start (included) to stop (excluded) of the frozen plan, in the schema MANIFEST."""
+def read_plan(store: Store, start: int, stop: int, directory: str = PLAN_DIR) -> pa.Table:
+    """Rows start (included) to stop (excluded) of the plan under a directory, in the schema MANIFEST."""
     parts = []
     for number in range(start // ROWS_PER_FILE, -(-stop // ROWS_PER_FILE)):
         first = number * ROWS_PER_FILE
         low, high = max(start - first, 0), min(stop - first, ROWS_PER_FILE)
         groups = range(low // ROWS_PER_GROUP, -(-high // ROWS_PER_GROUP))
-        with store.open(_file(number)) as file:
+        with store.open(_file(directory, number)) as file:
             rows = pq.ParquetFile(file).read_row_groups(list(groups))
         parts.append(rows.slice(low - groups.start * ROWS_PER_GROUP, high - low))
     return pa.concat_tables(parts)
 
 
-def _file(number: int) -> str:
-    return f"{PLAN_DIR}/part-{number:05d}.parquet"
+def _file(directory: str, number: int) -> str:
+    return f"{directory}/part-{number:05d}.parquet"
 
 
 def _groups(rows: Iterable[ImageRow], size: int) -> Iterator[list[ImageRow]]:

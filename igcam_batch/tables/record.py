@@ -33,7 +33,8 @@ class RunRecord(BaseModel):
     """The whole of run.json.
 
     `config` are the settings that decide what the tables hold; an audit goes on only where they are equal. `plan` is
-    how many images there are, in how many shards of which size. `workers` are the replicas that took part last.
+    the directory of the frozen manifest: so many `images`, in so many `shards` of `shard_size`. `workers` are the
+    replicas that took part last.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -41,6 +42,7 @@ class RunRecord(BaseModel):
     state: Literal["running", "finished"]
     config: dict[str, Any]
     model: ModelRecord
+    plan: str
     images: int
     shard_size: int
     shards: int

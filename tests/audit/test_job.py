@@ -224,8 +224,15 @@ def test_another_run_in_output_is_refused_with_what_differs_until_overwritten(
         audit(pictures("c.png", under="other"))
     with pytest.raises(InputError, match=r"--method: integrated-grad-cam there, grad-cam,grad-cam\+\+ here"):
         audit(images, method=["grad-cam", "grad-cam++"])
+    before = igcam_batch.read_scores(str(tmp_path / "out"))
+    with pytest.raises(InputError, match="--layer nowhere"):
+        audit(images, layer="nowhere", overwrite=True)
+    with pytest.raises(InputError, match="--shard-size 90000"):
+        audit(images, input_size=1024, shard_size=90_000, overwrite=True)
+    assert igcam_batch.read_scores(str(tmp_path / "out")).equals(before)  # what is refused replaces nothing
     summary = audit(images, method=["grad-cam", "grad-cam++"], overwrite=True)
     assert summary.status.rows == 4
+    assert len(list((tmp_path / "out" / "plan").rglob("*.parquet"))) == 1
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 

@@ -4,6 +4,7 @@ import io
 import struct
 import time
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -230,10 +231,8 @@ class TestWhatIsRefused:
     @given(st.binary(max_size=200))
     def test_whatever_the_bytes_are_it_is_an_image_or_a_decode_error(self, data):
         for head in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\0", b"BM", b"RIFF"):
-            try:
+            with suppress(DecodeError):
                 assert decode(head + data, LIMIT).mode == "RGB"
-            except DecodeError as error:
-                assert str(error)
 
     @settings(max_examples=60)
     @given(
@@ -244,7 +243,5 @@ class TestWhatIsRefused:
         data = bytearray(encoded(RGB, kind))
         for place, value in damage:
             data[int(place * len(data))] = value
-        try:
+        with suppress(DecodeError):
             assert decode(bytes(data), LIMIT).mode == "RGB"
-        except DecodeError as error:
-            assert str(error)

@@ -99,9 +99,8 @@ def test_a_map_that_is_zero_everywhere_keeps_nothing_of_its_image() -> None:
     def brightness(batch: Tensor, classes: Tensor) -> Tensor:
         return batch.mean((1, 2, 3))
 
-    found = evaluate(
-        ["ebpg", "bbox", "drop", "increase"], explained(torch.zeros(1, 4, 5)), brightness, torch.zeros(3, 1, 1)
-    )
+    nothing = explained(torch.zeros(1, 4, 5))
+    found = evaluate(["ebpg", "bbox", "drop", "increase"], nothing, brightness, torch.zeros(3, 1, 1))
     assert found["masked_confidence"].tolist() == [0]
     assert found["drop"].tolist() == [1]
     assert math.isnan(found["ebpg"][0])
