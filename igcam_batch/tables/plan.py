@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from igcam_batch.errors import InputError
 from igcam_batch.sources import ImageRow
 from igcam_batch.storage import Store
+from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.schemas import MANIFEST, manifest_table
 
 PLAN_DIR = "plan"
@@ -63,7 +64,7 @@ def read_plan(store: Store, start: int, stop: int, directory: str = PLAN_DIR) ->
         low, high = max(start - first, 0), min(stop - first, ROWS_PER_FILE)
         groups = range(low // ROWS_PER_GROUP, -(-high // ROWS_PER_GROUP))
         with store.open(_file(directory, number)) as file:
-            rows = pq.ParquetFile(file).read_row_groups(list(groups))
+            rows = read_parquet(file, groups=groups)
         parts.append(rows.slice(low - groups.start * ROWS_PER_GROUP, high - low))
     return pa.concat_tables(parts)
 

@@ -1,13 +1,12 @@
 """The tables of a run, back as Arrow: only of shards that are committed."""
 
 from collections.abc import Sequence
-from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
+from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.schemas import FAILURES, heatmap_array
 from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR, committed_shards, part_name
 
@@ -67,19 +66,9 @@ def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: p
         path = f"{directory}/{part_name(shard)}"
         if schema is None or store.exists(path):
             with store.open(path) as file:
-                tables.append(_read_file(file, columns))
+                tables.append(read_parquet(file, columns).replace_schema_metadata(None))
     if tables:
         return pa.concat_tables(tables)
     if schema is not None:
         return schema.empty_table()
     raise InputError(f"{store.root}: holds no {directory} of an audit; run `igcam-batch audit INPUT {store.root}`")
-
-
-def _read_file(file: BinaryIO, columns: Sequence[str] | None) -> pa.Table:
-    """Columns of a Parquet file. Not by `pq.read_table`: its threads, still at work at exit, can abort the process."""
-    parquet = pq.ParquetFile(file)
-    names = parquet.schema_arrow.names
-    if unknown := [name for name in columns or () if name not in names]:
-        raise InputError(f"columns {', '.join(unknown)}: no such column; there are: {', '.join(names)}")
-    table = parquet.read(columns=columns).replace_schema_metadata(None)
-    return table if columns is None else table.select(columns)

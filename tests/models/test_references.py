@@ -105,7 +105,8 @@ from igcam_batch import Classifier, Recipe
 CONSTANT = 3
 
 def net():
-    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    trunk = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())
+    return nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
 
 def described():
     return Classifier(net(), Recipe(size=48), class_names=("no", "yes"), default_layer="0")

@@ -47,9 +47,9 @@ class TestBoxes:
         from torchvision.datasets import VOCDetection
 
         [row] = rows(a=annotation(thing("cat", 3, 4, 50, 60), thing("dog", 7, 8, 9, 10)))
-        import xml.etree.ElementTree as ElementTree
+        import xml.etree.ElementTree as ET
 
-        parsed = VOCDetection.parse_voc_xml(ElementTree.parse(tmp_path / "Annotations" / "a.xml").getroot())
+        parsed = VOCDetection.parse_voc_xml(ET.parse(tmp_path / "Annotations" / "a.xml").getroot())
         assert [(box.label, box.left + 1, box.top + 1, box.right, box.bottom) for box in row.boxes] == [
             (each["name"], *(float(each["bndbox"][side]) for side in ("xmin", "ymin", "xmax", "ymax")))
             for each in parsed["annotation"]["object"]

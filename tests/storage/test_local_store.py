@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -149,9 +148,10 @@ class TestWrite:
         return len(data) == self.SIZE and data.count(data[:1]) == self.SIZE
 
     def test_a_killed_writer_leaves_the_file_whole_and_nothing_else_in_the_listing(self, store):
+        """Kills come until some have cut a write short, which a hidden file tells, and some writes have been seen."""
         chance = random.Random(0)
-        written = set()
-        for _ in range(8):
+        seen, cut_short = set(), 0
+        for _ in range(40):
             writer = subprocess.Popen(
                 [sys.executable, "-c", _WRITER, store.root, str(self.SIZE)], stdout=subprocess.PIPE
             )
@@ -162,14 +162,17 @@ class TestWrite:
                 if store.exists("table"):
                     data = store.read("table")
                     assert self.whole(data)
-                    written.add(data[0])
-            writer.send_signal(signal.SIGKILL)
+                    seen.add(data[0])
+            writer.kill()
             writer.wait()
             writer.stdout.close()
             assert paths(store) in ([], ["table"])
             assert not store.exists("table") or self.whole(store.read("table"))
-        assert len(written) > 2, "the writer was never seen at work"
-        assert any(name.startswith(".") for name in os.listdir(store.root)), "no kill came in the middle of a write"
+            cut_short = sum(path.name.startswith(".") for path in Path(store.root).iterdir())
+            if cut_short > 3 and len(seen) > 2:
+                break
+        assert cut_short > 3, "hardly a kill came in the middle of a write"
+        assert len(seen) > 2, "the writer was never seen at work"
 
     def test_a_reader_sees_the_old_file_or_the_new_never_a_part(self, store):
         store.write("table", b"A" * self.SIZE)
@@ -200,14 +203,14 @@ class TestWrite:
         with pytest.raises(OSError, match="No space left"):
             store.write("table", b"new")
         assert store.read("table") == b"old"
-        assert os.listdir(store.root) == ["table"]
+        assert [path.name for path in Path(store.root).iterdir()] == ["table"]
 
     def test_the_bytes_are_on_disk_before_the_name_is_and_the_name_before_it_returns(self, store, monkeypatch):
         happened = []
         fsync, replace = os.fsync, os.replace
 
         def watched_fsync(descriptor: int) -> None:
-            opened = os.readlink(f"/proc/self/fd/{descriptor}")
+            opened = str(Path(f"/proc/self/fd/{descriptor}").readlink())
             happened.append("directory" if opened == store.root else Path(opened).read_bytes())
             fsync(descriptor)
 

@@ -75,6 +75,12 @@ class TestPlan:
         assert [entry.path for entry in store.list("plan")] == ["plan/part-00000.parquet"]
         assert read_plan(store, 0, 1)["image_id"].to_pylist() == ["99.jpg"]
 
+    def test_in_another_directory_leaves_the_first_alone(self, store):
+        write_plan(store, [image(1)])
+        write_plan(store, [image(2), image(3)], "plan-2")
+        assert read_plan(store, 0, 1)["image_id"].to_pylist() == ["1.jpg"]
+        assert read_plan(store, 1, 2, "plan-2")["image_id"].to_pylist() == ["3.jpg"]
+
     def test_holds_no_more_than_a_file_of_a_source_in_memory(self, store):
         """Each file is there before the source is asked for the next one's rows."""
 

@@ -26,6 +26,7 @@ RECORD = RunRecord(
         recipe=Recipe(size=96, resize="crop", resize_size=110, mean=(0.1, 0.2, 0.3)),
         classes=1000,
     ),
+    plan="plan",
     images=10,
     shard_size=4,
     shards=3,
