@@ -1,5 +1,9 @@
 """`explain`: maps of a batch of images, for people in a notebook."""
 
+from itertools import chain
+from numbers import Integral
+from typing import get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +14,8 @@ from igcam_batch.attribution.quadrature import RULES
 from igcam_batch.attribution.split import frozen
 from igcam_batch.errors import InputError
 from igcam_batch.names import ConfidenceName, MethodName, RuleName, ScoreName
+
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def explain(
@@ -51,7 +57,9 @@ def explain(
     Raises:
         InputError: a shape, a value or a name that does not fit; the message says which.
     """
-    _check(model, images, targets, baseline, method, rule, score, steps)
+    _check_names(method, rule, score, confidence)
+    _check_counts(rule, steps, batch_size)
+    _check_tensors(model, images, targets, baseline)
     like = next(model.parameters(), images)
     batch_size = batch_size or default_batch_size(like.device)
     with torch.inference_mode(False), frozen(model):
@@ -82,38 +90,52 @@ def _ordinary(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-def _check(
-    model: nn.Module,
-    images: Tensor,
-    targets: Tensor,
-    baseline: Tensor | None,
-    method: str,
-    rule: str,
-    score: str,
-    steps: int,
-) -> None:
-    """InputError for what can be told wrong before the model runs."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model: must be a torch.nn.Module, not {type(model).__name__}")
+def _check_names(method: str, rule: str, score: str, confidence: str) -> None:
     for name, value, known in (
-        ("method", method, METHODS),
-        ("rule", rule, RULES),
-        ("score", score, ("logit", "probability")),
+        ("method", method, tuple(METHODS)),
+        ("rule", rule, tuple(RULES)),
+        ("score", score, get_args(ScoreName)),
+        ("confidence", confidence, get_args(ConfidenceName)),
     ):
         if value not in known:
             raise InputError(f"{name} {value}: no such {name}; there are: {', '.join(known)}")
+
+
+def _check_counts(rule: str, steps: int, batch_size: int | None) -> None:
     least = 2 if rule in ("trapezoid", "gauss-lobatto") else 1
-    if steps < least:
-        raise InputError(f"steps {steps}: rule {rule} needs at least {least}")
+    if not _is_count(steps) or steps < least:
+        raise InputError(f"steps {steps}: rule {rule} needs a whole number of at least {least}")
+    if batch_size is not None and (not _is_count(batch_size) or batch_size < 1):
+        raise InputError(f"batch_size {batch_size}: must be a whole number of at least 1")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_tensors(model: nn.Module, images: Tensor, targets: Tensor, baseline: Tensor | None) -> None:
+    """InputError for what can be told wrong of the model and its inputs before it runs."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: must be a torch.nn.Module, not {type(model).__name__}")
+    if any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers())):
+        raise InputError(
+            "model: was made under torch.inference_mode(), which rules gradients out for good; make it outside"
+        )
+    for name, value in (("images", images), ("targets", targets), ("baseline", baseline)):
+        if not isinstance(value, Tensor) and not (name == "baseline" and value is None):
+            raise InputError(f"{name}: must be a torch.Tensor, not {type(value).__name__}")
     if images.ndim != 4 or not len(images) or not images.is_floating_point():
         raise InputError(f"images: must be (B, 3, H, W) floats, not {tuple(images.shape)} {images.dtype}")
-    if targets.ndim not in (1, 2) or len(targets) != len(images) or targets.is_floating_point() or not targets.numel():
+    whole = targets.dtype in _WHOLE
+    if targets.ndim not in (1, 2) or len(targets) != len(images) or not whole or not targets.numel():
         raise InputError(
             f"targets: must be (B,) or (B, K) class indices for {len(images)} images, "
             f"not {tuple(targets.shape)} {targets.dtype}"
         )
-    if baseline is not None and baseline.shape != images.shape[1:]:
-        raise InputError(f"baseline: must be {tuple(images.shape[1:])} like one image, not {tuple(baseline.shape)}")
     finite = images.isfinite().flatten(1).all(1)
     if not finite.all():
         raise InputError(f"images: number {int((~finite).nonzero()[0])} holds NaN or infinity")
+    if baseline is not None and baseline.shape != images.shape[1:]:
+        raise InputError(f"baseline: must be {tuple(images.shape[1:])} like one image, not {tuple(baseline.shape)}")
+    if baseline is not None and not baseline.isfinite().all():
+        raise InputError("baseline: holds NaN or infinity")

@@ -1,5 +1,6 @@
 """Which layers of a network can be explained, found by watching one forward pass."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ _POOLING = (
     nn.LPPool2d,
     nn.FractionalMaxPool2d,
 )
-_ATTENTIONS_OF_A_CNN = 1  # after its last convolution: a pooling by attention
+_MOST_IN_A_HEAD = 8  # linear and attention layers after the last map: VGG has 3, a pooling by attention 7
 
 
 @dataclass(frozen=True)
@@ -36,65 +37,27 @@ class Layer:
     default: bool
 
 
+@dataclass(frozen=True)
+class _Run:
+    """One run of a module in a forward pass, with (N, u, v) of its output where that is a spatial map."""
+
+    name: str
+    module: nn.Module
+    shape: tuple[int, int, int] | None
+
+
 def explainable_layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
     """The layers of `model` that give a spatial map for `inputs`, in the order in which they finish.
 
     The default is what the last convolution gives after its norm and activation, before pooling: the last module to
-    finish at the last convolution's resolution that is no pooling.
+    finish at the last convolution's resolution that is no pooling. A transformer has none.
 
     Args:
         model: a classifier.
         inputs: (B, 3, H, W), any values, at the size the model will see.
-
-    Raises:
-        LayerError: the model has no convolution with a spatial output, or is a transformer.
     """
-    finished: list[tuple[str, nn.Module, tuple[int, int, int]]] = []
-    attentions: list[int] = []  # how many maps were finished before each
-
-    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def record(_module: nn.Module, _inputs: object, output: object) -> None:
-            if "Attention" in type(module).__name__:
-                attentions.append(len(finished))
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] * output.shape[-2] > 1:
-                _, channels, rows, columns = output.shape
-                finished.append((name, module, (channels, rows, columns)))
-
-        return module.register_forward_hook(record)
-
-    handles = [watch(name, module) for name, module in model.named_modules() if name]
-    try:
-        with frozen(model), torch.no_grad():
-            model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-    names = [name for name, _, _ in finished]
-    last_convolution = max(
-        (index for index, (_, module, _) in enumerate(finished) if isinstance(module, _CONVOLUTIONS)), default=None
-    )
-    if last_convolution is None:
-        raise LayerError(f"{type(model).__name__} has no convolution that gives a spatial map to explain")
-    if sum(before > last_convolution for before in attentions) > _ATTENTIONS_OF_A_CNN:
-        raise LayerError(
-            f"{type(model).__name__} is a transformer: its last convolution only cuts the image into patches, and no "
-            "layer after it gives a spatial map to explain"
-        )
-    resolution = finished[last_convolution][2][1:]
-    default = max(
-        index
-        for index, (name, module, shape) in enumerate(finished)
-        if index >= last_convolution
-        and shape[1:] == resolution
-        and names.count(name) == 1
-        and not isinstance(module, _POOLING)
-    )
-    return [
-        Layer(name, type(module).__name__, shape, index == default)
-        for index, (name, module, shape) in enumerate(finished)
-        if names.count(name) == 1
-    ]
+    runs = _watch(model, inputs)
+    return _layers(runs, _default(runs)[0])
 
 
 def choose_layer(model: nn.Module, inputs: Tensor, layer: str | None) -> Layer:
@@ -106,20 +69,88 @@ def choose_layer(model: nn.Module, inputs: Tensor, layer: str | None) -> Layer:
         layer: dotted module name, or None.
 
     Raises:
-        LayerError: no such module, or it gives no spatial map, or it runs more than once; names the default.
+        LayerError: no such module, or it gives no spatial map, or it runs more than once; names the default. For
+            None: the model has no convolution with a spatial output, or is a transformer.
     """
-    layers = {found.name: found for found in explainable_layers(model, inputs)}
-    default = next(found for found in layers.values() if found.default)
-    if layer is None:
-        return default
-    if layer in layers:
-        return layers[layer]
+    runs = _watch(model, inputs)
+    default, why_none = _default(runs)
+    layers = {found.name: found for found in _layers(runs, default)}
+    chosen = layer if layer is not None else default
+    if chosen is None:
+        raise LayerError(f"{type(model).__name__} {why_none}")
+    if chosen in layers:
+        return layers[chosen]
     try:
-        find_layer(model, layer)
+        find_layer(model, chosen)
     except LayerError:
         problem = f"{type(model).__name__} has no such module"
     else:
         problem = "gives no spatial map, or runs other than once, in a forward pass"
+    last = default or next(reversed(layers), "none")
     raise LayerError(
-        f"--layer {layer}: {problem}; the last feature map is {default.name}, `igcam-batch layers MODEL` lists all"
+        f"--layer {layer}: {problem}; the last feature map is {last}, `igcam-batch layers MODEL` lists all"
     )
+
+
+def _watch(model: nn.Module, inputs: Tensor) -> list[_Run]:
+    """Every run of every module in one forward pass, in the order in which they finish."""
+    runs: list[_Run] = []
+
+    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def record(_module: nn.Module, _inputs: object, output: object) -> None:
+            shape = None
+            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] * output.shape[-2] > 1:
+                _, channels, rows, columns = output.shape
+                shape = (channels, rows, columns)
+            runs.append(_Run(name, module, shape))
+
+        return module.register_forward_hook(record)
+
+    handles = [watch(name, module) for name, module in model.named_modules() if name]
+    try:
+        with frozen(model), torch.no_grad():
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return runs
+
+
+def _layers(runs: list[_Run], default: str | None) -> list[Layer]:
+    times = Counter(run.name for run in runs)
+    return [
+        Layer(run.name, type(run.module).__name__, run.shape, run.name == default)
+        for run in runs
+        if run.shape and times[run.name] == 1
+    ]
+
+
+def _default(runs: list[_Run]) -> tuple[str | None, str]:
+    """The name of the default layer; or None, and why the model has none."""
+    resolutions = {index: run.shape[1:] for index, run in enumerate(runs) if run.shape}
+    convolutions = [index for index in resolutions if isinstance(runs[index].module, _CONVOLUTIONS)]
+    if not convolutions:
+        return None, "has no convolution that gives a spatial map to explain"
+    last = convolutions[-1]
+    candidates = [
+        index
+        for index, resolution in resolutions.items()
+        if index >= last and resolution == resolutions[last] and not isinstance(runs[index].module, _POOLING)
+    ]
+    times = Counter(run.name for run in runs)
+    once = [index for index in candidates if times[runs[index].name] == 1]
+    if not once:
+        return (
+            None,
+            f"runs {runs[last].name}, its last convolution, more than once in a forward pass; name another layer",
+        )
+    after = sum(
+        isinstance(run.module, nn.Linear) or "Attention" in type(run.module).__name__ for run in runs[once[-1] + 1 :]
+    )
+    name = runs[once[-1]].name
+    if after > _MOST_IN_A_HEAD:
+        return None, (
+            f"is a transformer, or mixes patches as one does: {after} linear and attention layers come after {name}, "
+            "its last spatial map; --layer NAME explains a layer all the same"
+        )
+    return name, ""

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -14,6 +15,7 @@ from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 
 _CPUS_OF_A_REPLICA = 8  # a CNN's forward pass gains little from more
+_DECODE_CPUS = 0.25  # what a decoding task counts beside replicas on CPUs, which are hundreds of times as busy
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,15 @@ def connect() -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side otherwise talks into the terminal
-    try:
-        with _stderr_aside():  # where it announces that level
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        address = os.environ.get("RAY_ADDRESS", "of `ray start`")
-        raise InputError(f"RAY_ADDRESS {address}: no Ray cluster answers there ({_one_line(error)})") from None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with _stderr_aside():  # where it announces that level
+        try:
+            ray.init("auto", **quiet)
+        except ConnectionError as error:
+            address = os.environ.get("RAY_ADDRESS")
+            if address is not None:
+                raise InputError(f"RAY_ADDRESS {address}: no Ray cluster answers there ({_one_line(error)})") from None
+            ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
 
 
 @contextmanager
@@ -85,38 +90,41 @@ def plan_replicas(config: AuditConfig) -> Replicas:
     """How many replicas of the model the cluster carries, and of what.
 
     Raises:
-        InputError: GPUs are asked for that the cluster does not have.
+        InputError: GPUs are asked for that the cluster does not have, or more workers than its CPUs can share.
     """
-    resources = ray.cluster_resources()
-    gpus_there = resources.get("GPU", 0.0)
-    gpus = config.gpus_per_worker if config.gpus_per_worker is not None else float(gpus_there > 0)
-    cpus_there = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus_there = [node.get("GPU", 0.0) for node in nodes]
+    cpus_there = [node["CPU"] for node in nodes if node.get("CPU")]
+    gpus = config.gpus_per_worker if config.gpus_per_worker is not None else float(sum(gpus_there) > 0)
     if not gpus:
-        return _on_cpus(config, [cpus for cpus in cpus_there if cpus])
-    fitting = int(gpus_there / gpus)
+        return _on_cpus(config, cpus_there)
+    fitting = sum(int(there / gpus) for there in gpus_there)
     least, most = config.worker_range or (fitting, fitting)
     if fitting < max(least, 1):
         wanted = f"--gpus-per-worker {gpus:g}" + (f" --workers {config.workers}" if config.workers else "")
+        needed, has = _amount(gpus * max(least, 1), "GPU"), _amount(sum(gpus_there), "GPU")
         raise InputError(
-            f"{wanted}: needs {_amount(gpus * max(least, 1), 'GPU')}; the cluster has {_amount(gpus_there, 'GPU')} "
-            f"and {_amount(sum(cpus_there), 'CPU')}; --gpus-per-worker 0 runs on CPUs"
+            f"{wanted}: needs {needed}; the cluster has {has} on {_amount(len(nodes), 'node')} and "
+            f"{_amount(sum(cpus_there), 'CPU')}; --gpus-per-worker 0 runs on CPUs"
         )
     return Replicas(least, most, gpus, cpus=0, threads=None, decode_cpus=1)
 
 
 def _on_cpus(config: AuditConfig, cpus_there: list[float]) -> Replicas:
-    """Replicas of up to 8 CPUs, one CPU of each node being left for decoding."""
+    """Replicas of up to 8 CPUs, or as many as are asked for, with room for a decoding task left on each node."""
     smallest = min(cpus_there)
-    if smallest < 2:
-        cpus, decode_cpus = 0.5, 0.25
-    else:
-        cpus, decode_cpus = float(min(int(smallest) - 1, _CPUS_OF_A_REPLICA)), 0.5
-    fitting = sum(max(1, int((there - decode_cpus) // cpus)) for there in cpus_there)
+    whole = max(1, min(int(smallest) - 1, _CPUS_OF_A_REPLICA))
+    fitting = sum(max(1, int((there - _DECODE_CPUS) // whole)) for there in cpus_there)
     least, most = config.worker_range or (fitting, fitting)
-    if least > fitting and cpus > 1:
-        cpus = max(1.0, (sum(cpus_there) - len(cpus_there)) // least)
-    replicas_of_a_node = max(1, round(most / len(cpus_there)))
-    return Replicas(least, most, 0, cpus, threads=max(1, int(smallest) // replicas_of_a_node), decode_cpus=decode_cpus)
+    of_a_node = -(-most // len(cpus_there))
+    share = (smallest - _DECODE_CPUS) / of_a_node
+    cpus = float(min(int(share), whole)) if share >= 1 else round(share - 0.005, 2)
+    if cpus <= _DECODE_CPUS:
+        at_most = int((smallest - _DECODE_CPUS) / (2 * _DECODE_CPUS)) * len(cpus_there)
+        raise InputError(
+            f"--workers {config.workers}: the cluster has {_amount(sum(cpus_there), 'CPU')}; {at_most} at most"
+        )
+    return Replicas(least, most, 0, cpus, threads=max(1, int(smallest) // of_a_node), decode_cpus=_DECODE_CPUS)
 
 
 def _amount(number: float, thing: str) -> str:

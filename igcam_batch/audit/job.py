@@ -71,7 +71,8 @@ class Summary:
             return f"{tally}; nothing was left to do; tables in {self.output}"
         resumed = f"; {self.explained} of the images in this run" if self.explained < done.planned else ""
         rate = self.explained / self.computing
-        return f"{tally}{resumed}; {self.seconds:.1f} s, {rate:.2f} images/s; tables in {self.output}"
+        pace = f"{self.computing:.1f} of them explaining at {rate:.2f} images/s"
+        return f"{tally}{resumed}; {self.seconds:.1f} s, {pace}; tables in {self.output}"
 
 
 def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
@@ -119,6 +120,8 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
 def _absolute(config: AuditConfig) -> AuditConfig:
     """The config with its places in full, as workers in other directories need them."""
     places = {"input": open_store(config.input).root, "output": open_store(config.output).root}
+    if "://" in config.weights:
+        raise InputError(f"--weights {config.weights}: only files can be read yet; name a path")
     if config.weights not in ("DEFAULT", "none"):
         places["weights"] = str(Path(config.weights).expanduser().absolute())
     return config.model_copy(update=places)
@@ -193,7 +196,9 @@ def _begin(config: AuditConfig, model: LoadedModel, source: Store, output: Store
     """
     plan = f"{PLAN_DIR}/{uuid.uuid4().hex[:12]}"
     try:
-        planned = write_plan(output, islice(_outside(output, image_rows(source, config.layout)), config.limit), plan)
+        planned = write_plan(
+            output, islice(_outside(source, output, image_rows(source, config.layout)), config.limit), plan
+        )
         if not planned.images:
             raise InputError(f"INPUT {source.root}: no images, files named {' '.join(sorted(SUFFIXES))}")
         if config.targets.needs_labels:
@@ -221,8 +226,10 @@ def _clear(output: Store, plan: str) -> None:
             output.delete(entry.path)
 
 
-def _outside(output: Store, rows: Iterator[ImageRow]) -> Iterator[ImageRow]:
-    """The rows whose images are not themselves something an audit wrote."""
+def _outside(source: Store, output: Store, rows: Iterator[ImageRow]) -> Iterator[ImageRow]:
+    """The rows whose images do not lie in OUTPUT, where that lies in INPUT."""
+    if not output.root.startswith(source.root.rstrip("/") + "/"):
+        return rows
     inside = output.root.rstrip("/") + "/"
     return (row for row in rows if not row.uri.startswith(inside))
 
@@ -306,11 +313,12 @@ def _run(
 
 
 def _finish(output: Store, record: RunRecord, status: Status, seconds: float, taking_part: set[Replica]) -> None:
-    """Record how a run ended; one that found nothing left to do leaves the record of the run before it."""
-    if not taking_part:
+    """Record how a run ended; one that found it finished leaves its record as it is."""
+    if record.state == "finished" and not taking_part:
         return
     counts = {"planned": status.planned, "scored": status.scored, "failed": status.failed, "rows": status.rows}
-    workers = sorted((asdict(replica) for replica in taking_part), key=lambda each: (each["node"], each["pid"]))
+    now_there = sorted((asdict(replica) for replica in taking_part), key=lambda each: (each["node"], each["pid"]))
+    workers = [*record.workers, *now_there]
     ended = record.model_copy(
         update={
             "state": "finished",

@@ -149,7 +149,7 @@ class BarView:
 
 def _plan_line(images: int, shards: int, done: int) -> str:
     before = f", {done} of them done before" if done else ""
-    return f"{images} images in {shards} shards{before}"
+    return f"{images} image{'s' * (images != 1)} in {shards} shard{'s' * (shards != 1)}{before}"
 
 
 def _duration(seconds: float) -> str:

@@ -48,7 +48,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError("not an image in a format that is read: BMP, GIF, JPEG, PNG, PPM, TIFF, WebP, TGA") from None
+        raise DecodeError(f"not an image that can be read, as {', '.join(_FORMATS)}, or a damaged one") from None
     except Image.DecompressionBombError:
         raise DecodeError(f"more pixels than --max-pixels {max_pixels}") from None
     except Exception as error:  # decoders raise nearly anything on damaged input: OSError, SyntaxError, struct.error

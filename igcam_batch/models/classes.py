@@ -50,7 +50,9 @@ class ClassNames:
 
     @classmethod
     def of(cls, classifier: Classifier, classes: int, class_map: Mapping[str, int | str] | None) -> "ClassNames":
-        """The `classes` classes of `classifier`."""
+        """The `classes` classes of `classifier`; InputError where it names another number of them."""
+        if classifier.class_names is not None and len(classifier.class_names) != classes:
+            raise InputError(f"--model: gives {classes} scores and names {len(classifier.class_names)} classes")
         return cls(classes, classifier.class_names, classifier.class_ids, class_map)
 
     def name(self, index: int) -> str | None:

@@ -32,12 +32,19 @@ def build(reference: str) -> Classifier:
             f"--model {reference}: no module {error.name} on the import path or in the working directory; "
             f"there are: {MODELS}"
         ) from None
+    except Exception as error:  # it is the user's code, and may raise anything
+        raise InputError(f"--model {reference}: importing {module_name} raised {_said(error)}") from error
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         some = ", ".join(functions[:_NAMED_AT_MOST]) + (", …" if len(functions) > _NAMED_AT_MOST else "")
         raise InputError(f"--model {reference}: {module_name} has no function {factory_name}; it has {some or 'none'}")
-    made = factory()
+    try:
+        made = factory()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"--model {reference}: calling {factory_name}() raised {_said(error)}") from error
     if isinstance(made, nn.Module):
         return Classifier(made)
     if isinstance(made, Classifier):
@@ -45,3 +52,7 @@ def build(reference: str) -> Classifier:
     raise InputError(
         f"--model {reference}: must give a torch.nn.Module or an igcam_batch.Classifier, not {type(made).__name__}"
     )
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

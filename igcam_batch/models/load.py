@@ -1,12 +1,16 @@
 """The settings of an audit -> the model it explains: the same in the driver and in every worker."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from igcam_batch.attribution.layers import Layer, choose_layer, explainable_layers
+from igcam_batch.attribution.split import Split
 from igcam_batch.config import AuditConfig
+from igcam_batch.errors import InputError
 from igcam_batch.images import Recipe
 from igcam_batch.models import from_factory, from_timm, from_torchvision, weights
 from igcam_batch.models.classes import ClassNames
@@ -47,9 +51,9 @@ def load_model(config: AuditConfig) -> LoadedModel:
     module = classifier.module.eval().requires_grad_(False)
     recipe = classifier.recipe.override(size=config.input_size, resize=config.resize, mean=config.mean, std=config.std)
     probe = torch.zeros(1, 3, recipe.size, recipe.size)
-    layer = choose_layer(module, probe, config.layer or classifier.default_layer)
-    with torch.no_grad():
-        outputs = module(probe).shape[1]
+    with _first_pass(config.model, recipe.size):
+        layer = choose_layer(module, probe, config.layer or classifier.default_layer)
+        outputs = Split(module, layer.name)(probe)[1].shape[1]
     return LoadedModel(
         module,
         recipe,
@@ -73,9 +77,25 @@ def list_layers(model: str, input_size: int | None = None) -> list[Layer]:
     classifier = build_classifier(model, "none")
     size = input_size or classifier.recipe.size
     probe = torch.zeros(1, 3, size, size)
-    default = choose_layer(classifier.module, probe, classifier.default_layer)
-    layers = explainable_layers(classifier.module, probe)
+    with _first_pass(model, size):
+        default = choose_layer(classifier.module, probe, classifier.default_layer)
+        layers = explainable_layers(classifier.module, probe)
     return [replace(layer, default=layer.name == default.name) for layer in layers]
+
+
+@contextmanager
+def _first_pass(model: str, size: int) -> Iterator[None]:
+    """InputError for whatever a model's first forward pass raises: an input too small, a bug in the user's code."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"--model {model}: a forward pass of {size} x {size} pixels raised {type(error).__name__}: {said}; "
+            "--input-size sets another size"
+        ) from error
 
 
 def build_classifier(model: str, wanted: str) -> Classifier:

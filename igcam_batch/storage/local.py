@@ -19,7 +19,7 @@ class LocalStore:
     """
 
     def __init__(self, root: str) -> None:
-        self._root = Path(root).expanduser().absolute()
+        self._root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  # also takes `..` out
         self.root = str(self._root)
 
     def uri(self, path: str) -> str:
@@ -85,6 +85,13 @@ class LocalStore:
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+        for parent in target.parents:  # a directory is there for its files, as in an object store
+            if parent == self._root or not parent.is_relative_to(self._root):
+                break
+            try:
+                parent.rmdir()
+            except OSError:  # it holds something, or is not there
+                break
 
 
 def _details(entry: os.DirEntry[str]) -> os.stat_result | None:

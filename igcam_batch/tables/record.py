@@ -34,7 +34,7 @@ class RunRecord(BaseModel):
 
     `config` are the settings that decide what the tables hold; an audit goes on only where they are equal. `plan` is
     the directory of the frozen manifest: so many `images`, in so many `shards` of `shard_size`. `workers` are the
-    replicas that took part last.
+    replicas that took part, in the order of the runs.
     """
 
     model_config = ConfigDict(extra="ignore")

@@ -83,7 +83,7 @@ class ShardExplainer:
         if sha256 is not None and model.sha256 != sha256:
             raise RuntimeError(
                 f"{config.model} has other weights here (sha256 {model.sha256[:12]}) than where the audit was planned "
-                f"({sha256[:12]}): put the same checkpoint on every node"
+                f"({sha256[:12]}): put the same checkpoint on every node, and seed a factory that draws its weights"
             )
         self._classes = model.classes.with_directory_order(labels)
         self._map_shape = model.map_shape
@@ -156,8 +156,14 @@ class ShardExplainer:
             return tables
         maps = self._explainer.maps(prediction, pad_targets(chosen).to(self._device))
         for b, row in enumerate(rows):
+            highest = max(float(of_method[b].max()) for of_method in maps.values())
             if not all(bool(of_method[b].isfinite().all()) for of_method in maps.values()):
                 tables.fail(row, "explain", self._not_finite("map"))
+                chosen[b] = []
+            elif self._config.heatmap_dtype == "float16" and highest > torch.finfo(torch.float16).max:
+                tables.fail(
+                    row, "explain", f"a map reaches {highest:g}, beyond float16; --heatmap-dtype float32 holds it"
+                )
                 chosen[b] = []
         rows_of = [(b, k, method) for b, of_image in enumerate(chosen) for k in range(len(of_image)) for method in maps]
         for begin in range(0, len(rows_of), self._explainer.batch_size):

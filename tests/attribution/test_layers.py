@@ -1,8 +1,9 @@
 """Which layer is explained when none is named: the last convolution's, after norm and activation, before pooling."""
 
 import pytest
+import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
 from igcam_batch.attribution.layers import choose_layer, explainable_layers
@@ -10,15 +11,18 @@ from igcam_batch.attribution.split import LayerError
 
 DEFAULTS = {
     "alexnet": "features.11",
+    "convnext_tiny": "features",
     "densenet121": "features",
     "efficientnet_b0": "features",
     "googlenet": "inception5b",
     "inception_v3": "Mixed_7c",
+    "maxvit_t": "blocks.3",
     "mnasnet1_0": "layers",
     "mobilenet_v3_large": "features",
     "regnet_y_400mf": "trunk_output",
     "resnet50": "layer4",
     "shufflenet_v2_x1_0": "conv5",
+    "squeezenet1_1": "classifier.2",
     "vgg16": "features.29",
 }
 
@@ -42,11 +46,87 @@ def test_layers_are_listed_in_running_order_with_their_shapes() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "swin_v2_t"])
+TRANSFORMERS = {
+    "vit_b_16": lambda: models.vit_b_16(weights=None),
+    "swin_t": lambda: models.swin_t(weights=None),
+    "swin_v2_t": lambda: models.swin_v2_t(weights=None),
+    "cait": lambda: timm.create_model("cait_xxs24_224"),
+    "mlp mixer": lambda: timm.create_model("mixer_s32_224"),
+    "a convolutional stem and a transformer": lambda: timm.create_model("vit_tiny_r_s16_p8_224"),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_transformer_is_told_that_it_has_none(name: str) -> None:
-    model = models.get_model(name, weights=None)
-    with pytest.raises(LayerError, match="transformer"):
-        choose_layer(model, torch.zeros(1, 3, 224, 224), None)
+    model, inputs = TRANSFORMERS[name](), torch.zeros(1, 3, 224, 224)
+    with pytest.raises(LayerError, match=r"is a transformer, or mixes patches as one does: .*its last spatial map"):
+        choose_layer(model, inputs, None)
+    layers = explainable_layers(model, inputs)
+    assert layers
+    assert not any(layer.default for layer in layers)
+    assert choose_layer(model, inputs, layers[0].name) == layers[0]  # named, it is what the user wants
+
+
+class Cbam(nn.Module):
+    """Channel and spatial attention, Woo et al. 2018, around nothing."""
+
+    class ChannelAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(8, 2), nn.ReLU(), nn.Linear(2, 8), nn.Sigmoid())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.layers(x.mean((2, 3)))[:, :, None, None]
+
+    class SpatialAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(2, 1, 7, padding=3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            pair = torch.stack((x.mean(1), x.amax(1)), 1)
+            return x * self.convolution(pair).sigmoid()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channel, self.spatial = self.ChannelAttention(), self.SpatialAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spatial(self.channel(x))
+
+
+class AttentionPool(nn.Module):
+    """Pooling by a query's attention to every position, as CLIP's ResNets do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        positions = x.flatten(2).transpose(1, 2)
+        return self.attention(positions.mean(1, keepdim=True), positions, positions)[0].squeeze(1)
+
+
+def test_a_cnn_with_attention_in_it_is_no_transformer() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Cbam(), AttentionPool(), nn.Linear(8, 2))
+    assert choose_layer(model, torch.zeros(1, 3, 12, 12), None).name == "2"
+
+
+def test_a_last_convolution_that_runs_twice_is_named() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.shared, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.shared(self.shared(self.stem(x))).mean((2, 3)))
+
+    inputs = torch.zeros(1, 3, 8, 8)
+    with pytest.raises(LayerError, match="Twice runs shared, its last convolution, more than once"):
+        choose_layer(Twice(), inputs, None)
+    with pytest.raises(LayerError, match=r"--layer shared: .*runs other than once.*last feature map is stem"):
+        choose_layer(Twice(), inputs, "shared")
+    assert choose_layer(Twice(), inputs, "stem").shape == (4, 6, 6)
 
 
 def test_a_perceptron_is_told_that_it_has_none() -> None:

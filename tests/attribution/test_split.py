@@ -4,8 +4,8 @@ import re
 
 import pytest
 import torch
+from networks import torchvision_model
 from torch import Tensor, nn
-from torchvision import models
 
 from igcam_batch import InputError, explain
 
@@ -55,28 +55,49 @@ def test_a_model_that_gives_no_logits_is_told_so() -> None:
         explain(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), IMAGES, TARGETS, "1", steps=2)
 
 
+def test_a_model_that_gradients_can_never_reach_is_told_so() -> None:
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 3))
+        with pytest.raises(InputError, match=r"model: was made under torch\.inference_mode"):
+            explain(model, IMAGES, TARGETS, "1", steps=2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ({"method": "gradcam"}, "method gradcam: no such method; there are: integrated-grad-cam, grad-cam"),
         ({"rule": "simpson"}, "rule simpson: no such rule; there are: riemann"),
         ({"score": "loss"}, "score loss: no such score; there are: logit, probability"),
-        ({"steps": 0}, "steps 0: rule riemann needs at least 1"),
-        ({"steps": 1, "rule": "trapezoid"}, "steps 1: rule trapezoid needs at least 2"),
+        ({"confidence": "sofmax"}, "confidence sofmax: no such confidence; there are: softmax, sigmoid"),
+        ({"method": ["grad-cam"]}, r"method \['grad-cam'\]: no such method"),
+        ({"steps": 0}, "steps 0: rule riemann needs a whole number of at least 1"),
+        ({"steps": 1, "rule": "trapezoid"}, "steps 1: rule trapezoid needs a whole number of at least 2"),
+        ({"steps": 1, "rule": "gauss-lobatto"}, "steps 1: rule gauss-lobatto needs a whole number of at least 2"),
+        ({"steps": 2.5}, "steps 2.5: rule riemann needs a whole number"),
+        ({"batch_size": 0}, "batch_size 0: must be a whole number of at least 1"),
+        ({"batch_size": -4}, "batch_size -4: must be"),
+        ({"images": IMAGES.numpy()}, "images: must be a torch.Tensor, not ndarray"),
+        ({"images": IMAGES[:0], "targets": TARGETS[:0]}, r"images: .*not \(0, 3, 16, 16\)"),
         ({"images": IMAGES[0]}, r"images: must be \(B, 3, H, W\) floats, not \(3, 16, 16\)"),
         ({"images": IMAGES.to(torch.uint8)}, "images: .*torch.uint8"),
         ({"images": IMAGES / 0}, "images: number 0 holds NaN or infinity"),
         ({"targets": torch.tensor([0])}, r"targets: .*for 2 images, not \(1,\)"),
+        ({"targets": TARGETS.view(2, 1, 1)}, r"targets: .*not \(2, 1, 1\)"),
+        ({"targets": TARGETS.view(2, 1)[:, :0]}, r"targets: .*not \(2, 0\)"),
         ({"targets": torch.tensor([0.0, 1.0])}, "targets: .*torch.float32"),
+        ({"targets": torch.tensor([True, False])}, "targets: .*torch.bool"),
+        ({"targets": [0, 1]}, "targets: must be a torch.Tensor, not list"),
         ({"targets": torch.tensor([0, 1000])}, "target 1000: the model has 1000 classes, 0 to 999"),
         ({"targets": torch.tensor([0, -1])}, "target -1: the model has 1000 classes"),
         ({"baseline": torch.zeros(3, 8, 8)}, r"baseline: must be \(3, 16, 16\) like one image, not \(3, 8, 8\)"),
+        ({"baseline": torch.full((3, 16, 16), torch.nan)}, "baseline: holds NaN or infinity"),
+        ({"baseline": 0.0}, "baseline: must be a torch.Tensor, not float"),
         ({"model": "resnet50"}, "model: must be a torch.nn.Module, not str"),
     ],
 )
 def test_a_wrong_argument_is_named_with_its_value(arguments: dict, says: str) -> None:
     with pytest.raises(InputError, match=says):
         explain(
-            **{"model": models.resnet18(weights=None), "images": IMAGES, "targets": TARGETS, "layer": "layer1"}
+            **{"model": torchvision_model("resnet18"), "images": IMAGES, "targets": TARGETS, "layer": "layer1"}
             | arguments
         )

@@ -50,6 +50,15 @@ def refused(run: Callable[..., Any], *arguments: object) -> str:
             "factories:nothing: factories has no function nothing; it has .*small_cnn",
         ),
         (("--model", "factories:wrong_type"), "must give a torch.nn.Module or an igcam_batch.Classifier, not str"),
+        (("--model", "factories_broken:raises"), "calling raises\\(\\) raised KeyError: 'no such checkpoint'"),
+        (("--model", "factories_broken:needs_argument"), "calling needs_argument\\(\\) raised TypeError: .*'name'"),
+        (("--model", "factories_broken:two_outputs"), "must give logits \\(batch, classes\\); it gave tuple"),
+        (("--model", "factories_broken:maps"), "must give logits \\(batch, classes\\); it gave \\(1, 5, 1, 1\\)"),
+        (
+            ("--model", "torchvision:alexnet", "--weights", "none", "--input-size", "8"),
+            "--model torchvision:alexnet: a forward pass of 8 x 8 pixels raised RuntimeError: .*--input-size",
+        ),
+        ((*MODEL, "--weights", "s3://bucket/a.pth"), "--weights s3://bucket/a.pth: only files can be read yet"),
         ((), "--model: is required"),
         (
             (*MODEL, "--layer", "layer5"),

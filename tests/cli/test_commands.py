@@ -20,7 +20,8 @@ def test_an_audit_ends_with_a_line_that_says_it_all_and_status_agrees(
     ran = run("audit", images, tmp_path / "out", *MODEL, *methods)
     assert ran.code == 0
     (line,) = ran.out.splitlines()
-    assert re.fullmatch(rf"3 images, 4 rows, 1 failures; \d+\.\d s, \d+\.\d\d images/s; tables in {tmp_path}/out", line)
+    pace = r"\d+\.\d s, \d+\.\d of them explaining at \d+\.\d\d images/s"
+    assert re.fullmatch(rf"3 images, 4 rows, 1 failures; {pace}; tables in {tmp_path}/out", line)
     assert "\x1b" not in ran.err  # a log holds no control characters
     assert "igcam-batch: 3 images in " in ran.err
     status = run("status", tmp_path / "out")
@@ -43,7 +44,8 @@ def test_a_gpu_that_the_cluster_does_not_have_is_named_with_what_it_has(
         pytest.skip("this machine has a GPU")
     ran = run("audit", pictures("a.png"), tmp_path / "out", *MODEL, "--gpus-per-worker", "1", "--workers", "2")
     assert ran.code == 2
-    assert "--gpus-per-worker 1 --workers 2: needs 2 GPUs; the cluster has 0 GPUs and " in ran.err
+    assert "--gpus-per-worker 1 --workers 2: needs 2 GPUs; the cluster has 0 GPUs on 1 node and " in ran.err
+    assert not list((tmp_path / "out").rglob("*.*"))
     assert "--gpus-per-worker 0 runs on CPUs" in ran.err
 
 

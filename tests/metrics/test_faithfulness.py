@@ -53,6 +53,15 @@ def test_it_equals_a_stable_ranking(seed: int, levels: int, share: float) -> Non
         np.testing.assert_array_equal(kept.ravel(), expected & (one.ravel() > 0))
 
 
+def test_maps_of_a_batch_keep_their_own_pixels() -> None:
+    maps = torch.rand(2, 3, 7, 8, generator=torch.Generator().manual_seed(9))
+    maps[0, 1] = 0
+    kept = highest_pixels(100 ** torch.arange(6.0).view(2, 3, 1, 1) * maps)
+    for b, k in np.ndindex(2, 3):
+        assert torch.equal(kept[b, k], highest_pixels(maps[b, k]))
+    assert kept.sum((2, 3)).tolist() == [[8, 0, 8], [8, 8, 8]]
+
+
 def test_what_is_not_kept_becomes_black_in_pixel_space() -> None:
     mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
     images = (torch.rand(2, 3, 4, 5) - mean) / std
@@ -93,6 +102,42 @@ def test_metrics_that_share_a_forward_pass_make_it_once_and_others_none() -> Non
     assert math.isnan(found["ebpg"][1])
     assert evaluate(["bbox"], explained(maps), confidence, black).keys() == {"bbox"}
     assert calls == [3]
+
+
+def test_all_four_equal_a_naive_implementation() -> None:
+    generator = np.random.default_rng(10)
+    maps, images = generator.random((12, 9, 11)), generator.random((12, 3, 9, 11))
+    objects, classes = generator.random((12, 9, 11)) < 0.3, generator.integers(0, 4, 12)
+    weights = generator.random((4, 3, 9, 11)) ** 4
+
+    def confidence_of(image: np.ndarray, target: int) -> float:
+        return float((weights[target] * image).sum() / weights[target].sum())
+
+    def confidence(batch: Tensor, targets: Tensor) -> Tensor:
+        pairs = zip(batch.numpy(), targets.tolist(), strict=True)
+        return torch.tensor([confidence_of(image, target) for image, target in pairs])
+
+    black = np.array([-0.2, 0.1, 0.3])
+    before = [confidence_of(image, int(target)) for image, target in zip(images, classes, strict=True)]
+    found = evaluate(
+        ["ebpg", "bbox", "drop", "increase"],
+        Explained(*map(torch.from_numpy, (maps, images, classes, np.array(before), objects))),
+        confidence,
+        torch.from_numpy(black).view(3, 1, 1),
+    )
+    for n in range(12):
+        ranking = np.argsort(-maps[n].ravel())
+        masked = np.empty_like(images[n])
+        for row, column in np.ndindex(9, 11):
+            place = int(np.flatnonzero(ranking == row * 11 + column)[0])
+            masked[:, row, column] = images[n, :, row, column] if place < 15 else black  # 15 % of 99 pixels
+        after = confidence_of(masked, int(classes[n]))
+        assert float(found["masked_confidence"][n]) == pytest.approx(after, rel=1e-5)
+        assert float(found["drop"][n]) == pytest.approx(max(0, before[n] - after) / before[n], rel=1e-4, abs=1e-6)
+        assert float(found["increase"][n]) == (after > before[n])
+        assert float(found["ebpg"][n]) == pytest.approx(maps[n][objects[n]].sum() / maps[n].sum(), rel=1e-5)
+        area = int(objects[n].sum())
+        assert float(found["bbox"][n]) == pytest.approx(objects[n].ravel()[ranking[:area]].mean(), rel=1e-5)
 
 
 def test_a_map_that_is_zero_everywhere_keeps_nothing_of_its_image() -> None:

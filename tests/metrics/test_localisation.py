@@ -72,6 +72,21 @@ def test_both_equal_a_naive_implementation(seed: int, levels: int) -> None:
     )
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    boxes=st.lists(st.tuples(*[st.one_of(st.floats(-3, 12), st.integers(-3, 12), st.just(2.5))] * 4), max_size=3),
+    height=st.integers(1, 7),
+    width=st.integers(1, 9),
+)
+def test_box_mask_equals_a_look_at_every_pixel_s_centre(boxes: list, height: int, width: int) -> None:
+    found = box_mask(boxes, (height, width))
+    assert found.shape == (height, width)
+    for row, column in np.ndindex(height, width):
+        x, y = column + 0.5, row + 0.5
+        inside = any(left <= x < right and top <= y < bottom for left, top, right, bottom in boxes)
+        assert bool(found[row, column]) == inside
+
+
 def test_box_mask_takes_the_pixels_whose_centres_lie_in_a_box() -> None:
     mask = box_mask([(1, 0, 3, 2), (2.6, 1.4, 4, 2)], (3, 5))
     expected = torch.tensor([[0, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)

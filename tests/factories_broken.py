@@ -1,0 +1,71 @@
+"""Models that go wrong in every way a user's own can."""
+
+import os
+
+import torch
+from factories import CLASSES, SmallCnn
+from torch import Tensor, nn
+
+from igcam_batch import Classifier, Recipe
+
+
+def raises() -> nn.Module:
+    """A factory that fails."""
+    raise KeyError("no such checkpoint")
+
+
+def needs_argument(name: str) -> nn.Module:
+    """A factory that cannot be called without arguments."""
+    return nn.Identity()
+
+
+class Maps(SmallCnn):
+    """Gives maps instead of logits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, :, None, None]
+
+
+def maps() -> Classifier:
+    """`factories_broken:maps`."""
+    return Classifier(Maps(), Recipe(size=32))
+
+
+def two_outputs() -> nn.Module:
+    """`factories_broken:two_outputs`: gives a tuple."""
+
+    class Two(SmallCnn):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            return super().forward(x), x
+
+    return Two()
+
+
+class Deadly(SmallCnn):
+    """Ends its process for an image whose first pixel is white."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (x[:, :, 0, 0] > 2).all(1).any():
+            os._exit(1)
+        return super().forward(x)
+
+
+def deadly() -> Classifier:
+    """`factories_broken:deadly`."""
+    torch.manual_seed(0)
+    return Classifier(Deadly(), Recipe(size=32, resize="stretch", resize_size=32), class_names=CLASSES)
+
+
+class Fickle(SmallCnn):
+    """Raises in a batch that holds a white image, though not for a black one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (x[:, :, 0, 0] > 2).all(1).any():
+            raise ArithmeticError("too bright for me")
+        return super().forward(x)
+
+
+def fickle() -> Classifier:
+    """`factories_broken:fickle`."""
+    torch.manual_seed(0)
+    return Classifier(Fickle(), Recipe(size=32, resize="stretch", resize_size=32), class_names=CLASSES)
