@@ -4,8 +4,6 @@ The command line, the YAML file and the worker all read the same `AuditConfig`; 
 default. Names are the design's: a field `input_size` is the flag `--input-size` and the YAML key `input-size`.
 """
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -254,10 +252,6 @@ class AuditConfig(BaseModel):
             for name, value in self.model_dump(mode="json", by_alias=True).items()
             if flag_details(name)["affects_results"]
         }
-
-    def fingerprint(self) -> str:
-        """sha256 over `result_settings`: two audits with the same one write the same tables."""
-        return hashlib.sha256(json.dumps(self.result_settings(), sort_keys=True).encode()).hexdigest()
 
 
 def flag_details(name: str) -> dict[str, Any]:
