@@ -80,17 +80,10 @@ def test_it_equals_the_paper_s_equation_looped_step_by_step(
     found = explain(
         model, images, targets, steps=steps, score=score, confidence=confidence, baseline=baseline, batch_size=5
     )
+    module, scored = model.get_submodule(layer), SCORES[score, confidence]
     for b in range(2):
         for k in range(2):
-            expected = looped(
-                model,
-                model.get_submodule(layer),
-                images[b],
-                int(targets[b, k]),
-                baseline,
-                steps,
-                SCORES[score, confidence],
-            )
+            expected = looped(model, module, images[b], int(targets[b, k]), baseline, steps, scored)
             assert expected.max() > 0
             torch.testing.assert_close(found[b, k], expected, rtol=1e-4, atol=2e-5 * float(expected.max()))
 
