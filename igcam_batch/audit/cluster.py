@@ -61,7 +61,7 @@ def connect() -> None:
             address = os.environ.get("RAY_ADDRESS")
             if address is not None:
                 raise InputError(f"RAY_ADDRESS {address}: no Ray cluster answers there ({_one_line(error)})") from None
-            ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            ray.init("local", include_dashboard=False, **quiet)
 
 
 @contextmanager
