@@ -32,6 +32,7 @@ from igcam_batch.names import (
 TargetKind = Literal["predicted", "label", "labels", "top", "class"]
 
 TARGETS = "predicted, label, labels, top-K (as top-5), class:ID (as class:281, or class:281,285)"
+BASELINES = "black, white, blur, blur:SIGMA (pixels of the model's input), R,G,B (each 0 to 1)"
 MODELS = "torchvision:NAME, timm:NAME, package.module:factory"
 
 
@@ -67,6 +68,40 @@ class Target:
         return self.kind in ("label", "labels")
 
 
+@dataclass(frozen=True)
+class BaselineImage:
+    """Where paths start.
+
+    Attributes:
+        colour: of an image that is one colour everywhere, in 0..1; None for the image itself, blurred.
+        sigma: standard deviation of the blur, in pixels of the model's input.
+    """
+
+    colour: tuple[float, float, float] | None = None
+    sigma: float = 10.0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a `--baseline` value; ValueError says what there is."""
+        if text in _COLOURS:
+            return cls(_COLOURS[text])
+        if match := re.fullmatch(r"blur(?::(\d{1,4}(?:\.\d{1,4})?))?", text):
+            if match[1] is None or 0 < float(match[1]) <= _MOST_BLUR:
+                return cls(sigma=float(match[1] or cls.sigma))
+            raise ValueError(f"SIGMA must be above 0 and at most {_MOST_BLUR}")
+        try:
+            red, green, blue = (float(part) for part in text.split(","))
+        except ValueError:
+            raise ValueError(f"no such baseline; there are: {BASELINES}") from None
+        if not all(0 <= part <= 1 for part in (red, green, blue)):
+            raise ValueError("R,G,B must each be 0 to 1")
+        return cls((red, green, blue))
+
+
+_COLOURS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+_MOST_BLUR = 1000
+
+
 def _flag(default: Any, text: str, *, metavar: str | None = None, affects_results: bool = True, **limits: Any) -> Any:
     """A setting with its help text; `affects_results=False` for what changes only how fast or where it runs."""
     extra: JsonDict = {"metavar": metavar, "affects_results": affects_results}
@@ -99,6 +134,26 @@ class AuditConfig(BaseModel):
     method: tuple[MethodName, ...] = _flag(("integrated-grad-cam",), "attribution method; repeatable", min_length=1)
     steps: int = _flag(50, "quadrature nodes m along the path", metavar="N", ge=1, le=10_000)
     rule: RuleName = _flag("riemann", "quadrature rule along the path; riemann is the paper's")
+    tolerance: float | None = _flag(
+        None,
+        "instead of --steps and --rule: integrate each map until its error estimate is this small",
+        metavar="X",
+        gt=0,
+        lt=1,
+    )
+    baseline: tuple[str, ...] = _flag(
+        ("black",),
+        "where paths start; repeatable: the mean over several",
+        metavar="black|white|blur[:SIGMA]|R,G,B",
+        min_length=1,
+    )
+    map_size: int | None = _flag(
+        None,
+        "side at which maps of integrated-gradients alone are stored  [default: the input's]",
+        metavar="N",
+        ge=1,
+        le=8192,
+    )
     score: ScoreName = _flag("logit", "what is differentiated: y_c as logit or as probability")
     confidence: ConfidenceName = _flag("softmax", "how logits become a confidence; sigmoid for multi-label heads")
     target: str = _flag("predicted", "classes explained in each image", metavar="predicted|label|labels|top-K|class:ID")
@@ -186,12 +241,19 @@ class AuditConfig(BaseModel):
             raise ValueError("must be three numbers above 0")
         return value
 
-    @field_validator("method", "metric", mode="before")
+    @field_validator("baseline")
+    @classmethod
+    def _baselines_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            BaselineImage.parse(text)
+        return value
+
+    @field_validator("method", "metric", "baseline", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("method", "metric")
+    @field_validator("method", "metric", "baseline")
     @classmethod
     def _once_each(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value))
@@ -231,6 +293,20 @@ class AuditConfig(BaseModel):
         if self.rule in ("trapezoid", "gauss-lobatto") and self.steps < 2:
             raise ValueError(f"--steps {self.steps}: --rule {self.rule} needs at least 2 nodes, one at each end")
         return self
+
+    @model_validator(mode="after")
+    def _map_size_has_a_use(self) -> Self:
+        if self.map_size is not None and self.method != ("integrated-gradients",):
+            raise ValueError(
+                f"--map-size {self.map_size}: is for --method integrated-gradients alone; class activation maps are "
+                "stored at the layer's resolution, and whatever stands beside them too"
+            )
+        return self
+
+    @property
+    def baselines(self) -> tuple["BaselineImage", ...]:
+        """The parsed `--baseline`s."""
+        return tuple(BaselineImage.parse(text) for text in self.baseline)
 
     @property
     def targets(self) -> Target:
@@ -275,6 +351,11 @@ def load_config(flags: Mapping[str, Any], file: str | None = None) -> AuditConfi
     except ValueError as error:
         raise InputError(f"--config {file}: {error}") from None
     settings = _by_flag_name(settings) | _by_flag_name(flags)
+    both = [name for name in ("steps", "rule") if settings.get("tolerance") is not None and name in settings]
+    if both:
+        raise InputError(
+            f"--tolerance {settings['tolerance']}: chooses the nodes itself; leave --{both[0]} {settings[both[0]]} out"
+        )
     try:
         return AuditConfig.model_validate(settings)
     except ValidationError as error:

@@ -5,7 +5,19 @@ They stand apart from `config` so that the engine needs torch alone, without the
 
 from typing import Literal, get_args
 
-MethodName = Literal["integrated-grad-cam", "grad-cam", "grad-cam++"]
+MethodName = Literal[
+    "integrated-grad-cam",
+    "grad-cam",
+    "grad-cam++",
+    "xgrad-cam",
+    "smooth-grad-cam++",
+    "score-cam",
+    "ablation-cam",
+    "cam",
+    "layer-cam",
+    "averaged-grad-cam",
+    "integrated-gradients",
+]
 RuleName = Literal["riemann", "trapezoid", "gauss-legendre", "gauss-lobatto"]
 MetricName = Literal["ebpg", "bbox", "drop", "increase"]
 ScoreName = Literal["logit", "probability"]
@@ -15,4 +27,5 @@ ResizeName = Literal["stretch", "crop"]
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 HeatmapDtype = Literal["float32", "float16"]
 
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
 METRICS: tuple[MetricName, ...] = get_args(MetricName)

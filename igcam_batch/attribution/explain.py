@@ -1,5 +1,6 @@
 """`explain`: maps of a batch of images, for people in a notebook."""
 
+from collections.abc import Sequence
 from itertools import chain
 from numbers import Integral
 from typing import get_args
@@ -7,13 +8,14 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from igcam_batch.attribution.cams import METHODS
-from igcam_batch.attribution.explainer import Explainer, check_targets, default_batch_size
+from igcam_batch.attribution.baselines import Baseline
+from igcam_batch.attribution.explainer import Explainer, default_batch_size
 from igcam_batch.attribution.layers import choose_layer
-from igcam_batch.attribution.quadrature import RULES
+from igcam_batch.attribution.network import check_targets
+from igcam_batch.attribution.quadrature import FEWEST_NODES, RULES, Adaptive
 from igcam_batch.attribution.split import frozen
 from igcam_batch.errors import InputError
-from igcam_batch.names import ConfidenceName, MethodName, RuleName, ScoreName
+from igcam_batch.names import METHODS, ConfidenceName, MethodName, PrecisionName, RuleName, ScoreName
 
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -27,9 +29,11 @@ def explain(
     steps: int = 50,
     rule: RuleName = "riemann",
     score: ScoreName = "logit",
-    baseline: Tensor | None = None,
+    baseline: Baseline | Sequence[Baseline] | None = None,
     *,
+    tolerance: float | None = None,
     confidence: ConfidenceName = "softmax",
+    precision: PrecisionName = "fp32",
     batch_size: int | None = None,
 ) -> Tensor:
     """Explain why `model` scores each image the way it does for each target class.
@@ -41,47 +45,53 @@ def explain(
         images: (B, 3, H, W) preprocessed floats, on any device; they are moved to the model's.
         targets: (B,) or (B, K) class indices.
         layer: dotted name of the module whose activations make the map, as `layer4`; None: the last feature map.
-        method: `integrated-grad-cam` (Sattarzadeh et al. 2021), `grad-cam` (Selvaraju et al. 2017) or `grad-cam++`
-            (Chattopadhyay et al. 2018).
+        method: `integrated-grad-cam` (Sattarzadeh et al. 2021), or another of `igcam_batch.names.METHODS`; their
+            sources stand with each in `cams.py`, `perturbation.py` and `evaluation.py`.
         steps: quadrature nodes along the path, for integrated methods.
         rule: `riemann` (the paper's), `trapezoid`, `gauss-legendre` or `gauss-lobatto`.
         score: y_c as `logit` or as `probability`.
         baseline: (3, H, W), where paths start, in the images' own space; None: zeros, which is black only for a model
-            that takes unnormalised pixels. For one that takes (pixel - mean) / std, black is -mean / std.
+            that takes unnormalised pixels. For one that takes (pixel - mean) / std, black is -mean / std. Or a function
+            of the images, as `baselines.blurred(10)`; or a sequence of either, whose maps are averaged.
+        tolerance: instead of `steps` and `rule`: integrate every map until two nested Clenshaw-Curtis rules differ by
+            this much, relative to the map (L2), 129 nodes at most.
         confidence: what a probability is, `softmax` or `sigmoid`.
+        precision: `fp32`, or `bf16` or `fp16` by autocast; maps are float32.
         batch_size: images × steps in one forward pass; None: 8 on a CPU, 64 on a GPU.
 
     Returns:
-        (B, u, v) or (B, K, u, v) float32, non-negative, at the layer's own resolution, on the model's device.
+        (B, u, v) or (B, K, u, v) float32, non-negative, at the layer's own resolution, on the model's device; for
+        `integrated-gradients` at the images' resolution. NaN for an image whose logits are not finite.
 
     Raises:
         InputError: a shape, a value or a name that does not fit; the message says which.
     """
-    _check_names(method, rule, score, confidence)
-    _check_counts(rule, steps, batch_size)
-    _check_tensors(model, images, targets, baseline)
+    baselines = _baselines(baseline)
+    _check_names(method, rule, score, confidence, precision)
+    _check_counts(rule, steps, tolerance, batch_size)
+    _check_tensors(model, images, targets, baselines)
     like = next(model.parameters(), images)
     batch_size = batch_size or default_batch_size(like.device)
     with torch.inference_mode(False), frozen(model):
         images = _ordinary(images.to(like.device, like.dtype))
         per_image = _ordinary(targets.to(like.device).long().reshape(len(images), -1))
-        baseline = torch.zeros_like(images[0]) if baseline is None else _ordinary(baseline.to(images))
         explainer = Explainer(
             model,
             layer if layer is not None else choose_layer(model, images[:1], None).name,
             methods=[method],
-            steps=steps,
-            rule=rule,
+            along=Adaptive(tolerance) if tolerance is not None else RULES[rule](steps),
+            baselines=[_ordinary(one.to(images)) if isinstance(one, Tensor) else one for one in baselines]
+            or [torch.zeros_like(images[0])],
             score=score,
             confidence=confidence,
-            baseline=baseline,
             batch_size=batch_size,
+            precision=precision,
         )
         maps = []
         for some, their_targets in zip(images.split(batch_size), per_image.split(batch_size), strict=True):
             prediction = explainer.predict(some)
             check_targets(their_targets, prediction.logits.shape[1])
-            maps.append(explainer.maps(prediction, their_targets)[method])
+            maps.append(explainer.explain(prediction, their_targets)[method].maps)
     return torch.cat(maps).reshape(*targets.shape, *maps[0].shape[-2:])
 
 
@@ -90,21 +100,35 @@ def _ordinary(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-def _check_names(method: str, rule: str, score: str, confidence: str) -> None:
+def _baselines(baseline: Baseline | Sequence[Baseline] | None) -> tuple[Baseline, ...]:
+    """One or several, or none, as several."""
+    if baseline is None:
+        return ()
+    if not isinstance(baseline, list | tuple):
+        return (baseline,)
+    if not baseline:
+        raise InputError("baseline: an empty sequence; name at least one, or None for zeros")
+    return tuple(baseline)
+
+
+def _check_names(method: str, rule: str, score: str, confidence: str, precision: str) -> None:
     for name, value, known in (
-        ("method", method, tuple(METHODS)),
+        ("method", method, METHODS),
         ("rule", rule, tuple(RULES)),
         ("score", score, get_args(ScoreName)),
         ("confidence", confidence, get_args(ConfidenceName)),
+        ("precision", precision, get_args(PrecisionName)),
     ):
         if value not in known:
             raise InputError(f"{name} {value}: no such {name}; there are: {', '.join(known)}")
 
 
-def _check_counts(rule: str, steps: int, batch_size: int | None) -> None:
-    least = 2 if rule in ("trapezoid", "gauss-lobatto") else 1
+def _check_counts(rule: RuleName, steps: int, tolerance: float | None, batch_size: int | None) -> None:
+    least = FEWEST_NODES[rule]
     if not _is_count(steps) or steps < least:
         raise InputError(f"steps {steps}: rule {rule} needs a whole number of at least {least}")
+    if tolerance is not None and not (0 < tolerance < 1):
+        raise InputError(f"tolerance {tolerance}: must be a number between 0 and 1")
     if batch_size is not None and (not _is_count(batch_size) or batch_size < 1):
         raise InputError(f"batch_size {batch_size}: must be a whole number of at least 1")
 
@@ -113,7 +137,7 @@ def _is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _check_tensors(model: nn.Module, images: Tensor, targets: Tensor, baseline: Tensor | None) -> None:
+def _check_tensors(model: nn.Module, images: Tensor, targets: Tensor, baselines: Sequence[Baseline]) -> None:
     """InputError for what can be told wrong of the model and its inputs before it runs."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model: must be a torch.nn.Module, not {type(model).__name__}")
@@ -121,8 +145,8 @@ def _check_tensors(model: nn.Module, images: Tensor, targets: Tensor, baseline: 
         raise InputError(
             "model: was made under torch.inference_mode(), which rules gradients out for good; make it outside"
         )
-    for name, value in (("images", images), ("targets", targets), ("baseline", baseline)):
-        if not isinstance(value, Tensor) and not (name == "baseline" and value is None):
+    for name, value in (("images", images), ("targets", targets), *(("baseline", one) for one in baselines)):
+        if not isinstance(value, Tensor) and not (name == "baseline" and callable(value)):
             raise InputError(f"{name}: must be a torch.Tensor, not {type(value).__name__}")
     if images.ndim != 4 or not len(images) or not images.is_floating_point():
         raise InputError(f"images: must be (B, 3, H, W) floats, not {tuple(images.shape)} {images.dtype}")
@@ -135,7 +159,8 @@ def _check_tensors(model: nn.Module, images: Tensor, targets: Tensor, baseline: 
     finite = images.isfinite().flatten(1).all(1)
     if not finite.all():
         raise InputError(f"images: number {int((~finite).nonzero()[0])} holds NaN or infinity")
-    if baseline is not None and baseline.shape != images.shape[1:]:
-        raise InputError(f"baseline: must be {tuple(images.shape[1:])} like one image, not {tuple(baseline.shape)}")
-    if baseline is not None and not baseline.isfinite().all():
-        raise InputError("baseline: holds NaN or infinity")
+    for baseline in baselines:
+        if isinstance(baseline, Tensor) and baseline.shape != images.shape[1:]:
+            raise InputError(f"baseline: must be {tuple(images.shape[1:])} like one image, not {tuple(baseline.shape)}")
+        if isinstance(baseline, Tensor) and not baseline.isfinite().all():
+            raise InputError("baseline: holds NaN or infinity")

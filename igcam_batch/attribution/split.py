@@ -5,13 +5,16 @@ therefore runs exactly as in inference, and only the head is differentiated, wha
 forward, branches, or skip connections inside the layer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from igcam_batch.errors import InputError
+
+Reach = Literal["none", "head", "all"]  # how far down gradients go: nowhere, to the layer, to the input
 
 
 class LayerError(InputError):
@@ -33,46 +36,88 @@ class Split:
         self.model = model
         self.layer = layer
         self._module = find_layer(model, layer)
+        self._resumes_from_one: bool | None = None
 
-    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, inputs: Tensor, gradients: Reach = "head") -> tuple[Tensor, Tensor]:
         """Run trunk and head.
 
         Args:
-            inputs: (B, 3, H, W).
+            inputs: (B, 3, H, W); for gradients through `all`, a tensor that requires them.
+            gradients: how far down autograd shall be able to go from the logits.
 
         Returns:
-            activations: (B, N, u, v), a leaf of the autograd graph.
-            logits: (B, C), a function of `activations` that autograd can differentiate.
+            activations: (B, N, u, v), in the autograd graph unless `gradients` is `none`.
+            logits: (B, C), a function of `activations`.
         """
-        leaves: list[Tensor] = []
+        kept: list[Tensor] = []
 
-        def cut(_module: nn.Module, _inputs: object, output: object) -> Tensor:
-            if leaves:
+        def cut(output: object) -> Tensor:
+            activations = spatial_map(self.layer, output)
+            if gradients == "head":
+                activations = activations.detach().requires_grad_()
+                torch.set_grad_enabled(True)  # for the head; `_run` restores the caller's mode
+            kept.append(activations)
+            return activations.clone()  # so that an in-place operation after the layer leaves the leaf alone
+
+        logits = self._run(inputs, cut, differentiable=gradients == "all")
+        if gradients != "none" and not logits.requires_grad:
+            raise LayerError(f"--layer {self.layer}: the class scores do not depend on it")
+        return kept[0], logits
+
+    def resume(self, image: Tensor, activations: Tensor) -> Tensor:
+        """The head on other activations than the image's own.
+
+        The trunk runs on the image alone, and the head on as many activations as there are, wherever nothing but the
+        layer's output joins the two; else, as with a skip connection around the layer, on copies of the image.
+
+        Args:
+            image: (1, 3, H, W).
+            activations: (n, N, u, v).
+
+        Returns:
+            (n, C) logits, without gradients.
+        """
+        if self._resumes_from_one is None:
+            self._resumes_from_one = self._can_resume_from_one(image)
+        inputs = image if self._resumes_from_one else image.expand(len(activations), -1, -1, -1)
+        return self._run(inputs, lambda output: activations.to(spatial_map(self.layer, output).dtype))
+
+    def _can_resume_from_one(self, image: Tensor) -> bool:
+        """Whether two copies of the image's activations, beside a trunk of one image, give its logits twice."""
+        activations, logits = self(image, "none")
+        try:
+            twice = self._run(image, lambda _output: activations.expand(2, -1, -1, -1))
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, InputError):  # shapes that do not fit
+            return False
+        return twice.shape == (2, *logits.shape[1:]) and torch.allclose(twice, logits, rtol=1e-2, atol=1e-3)
+
+    def _run(self, inputs: Tensor, cut: Callable[[object], Tensor], *, differentiable: bool = False) -> Tensor:
+        """The logits with the layer's output replaced by `cut` of it; the caller's gradient mode is restored."""
+        times = 0
+
+        def hook(_module: nn.Module, _inputs: object, output: object) -> Tensor:
+            nonlocal times
+            times += 1
+            if times > 1:
                 raise LayerError(
                     f"--layer {self.layer}: runs more than once in a forward pass; name a module that runs once"
                 )
-            leaves.append(spatial_map(self.layer, output).detach().requires_grad_())
-            torch.set_grad_enabled(True)  # for the head; `no_grad` below restores the caller's mode
-            return leaves[0].clone()  # so that an in-place operation after the layer leaves the leaf alone
+            return cut(output)
 
-        handle = self._module.register_forward_hook(cut)
+        handle = self._module.register_forward_hook(hook)
         try:
-            with torch.no_grad():
+            with torch.set_grad_enabled(differentiable):
                 logits = self.model(inputs)
         finally:
             handle.remove()
-        if not leaves:
+        if not times:
             raise LayerError(f"--layer {self.layer}: does not run in a forward pass")
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(f"the model must give logits (batch, classes); it gave {shape}")
-        if not logits.requires_grad:
-            raise LayerError(f"--layer {self.layer}: the class scores do not depend on it")
-        return leaves[0], logits
-
-    def activations(self, inputs: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, N, u, v): the layer's activations alone, without gradients."""
-        return self(inputs)[0].detach()
+        return logits
 
 
 def find_layer(model: nn.Module, layer: str) -> nn.Module:

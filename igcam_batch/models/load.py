@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from igcam_batch.attribution.head import NO_CAM, pooled_linear_weights
 from igcam_batch.attribution.layers import Layer, choose_layer, explainable_layers
 from igcam_batch.attribution.split import Split
 from igcam_batch.config import AuditConfig
@@ -29,7 +30,7 @@ class LoadedModel:
         recipe: how an image becomes its input, after the settings' overrides.
         classes: its classes and their names.
         layer: the layer that is explained.
-        map_shape: (u, v) of that layer's maps.
+        map_shape: (u, v) of the maps that are stored.
         sha256: of its parameters and buffers.
     """
 
@@ -53,15 +54,25 @@ def load_model(config: AuditConfig) -> LoadedModel:
     probe = torch.zeros(1, 3, recipe.size, recipe.size)
     with _first_pass(config.model, recipe.size):
         layer = choose_layer(module, probe, config.layer or classifier.default_layer)
-        outputs = Split(module, layer.name)(probe)[1].shape[1]
+        activations, logits = Split(module, layer.name)(probe)
+    if "cam" in config.method and pooled_linear_weights(activations, logits) is None:
+        raise InputError(NO_CAM)
     return LoadedModel(
         module,
         recipe,
-        ClassNames.of(classifier, outputs, config.class_map),
+        ClassNames.of(classifier, logits.shape[1], config.class_map),
         layer.name,
-        layer.shape[1:],
+        _map_shape(config, layer, recipe),
         weights.sha256(module),
     )
+
+
+def _map_shape(config: AuditConfig, layer: Layer, recipe: Recipe) -> tuple[int, int]:
+    """(u, v) of the stored maps: the layer's; the input's, or --map-size, where all methods go by pixels."""
+    if config.method == ("integrated-gradients",):
+        side = config.map_size or recipe.size
+        return side, side
+    return layer.shape[1:]
 
 
 def list_layers(model: str, input_size: int | None = None) -> list[Layer]:

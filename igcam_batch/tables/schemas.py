@@ -48,6 +48,8 @@ SCORES = pa.schema(
         pa.field("target_name", pa.string()),
         pa.field("target_source", pa.string(), nullable=False),
         pa.field("method", pa.string(), nullable=False),
+        pa.field("nodes", pa.int32()),
+        pa.field("error_estimate", pa.float32()),
         pa.field("score", pa.float32()),
         pa.field("confidence", pa.float32()),
         pa.field("masked_confidence", pa.float32()),

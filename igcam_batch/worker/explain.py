@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from igcam_batch.attribution.explainer import Explainer, Prediction, confidences, default_batch_size
+from igcam_batch.attribution.baselines import Baseline, blurred
+from igcam_batch.attribution.explainer import Explainer, Explanation, Prediction, default_batch_size
+from igcam_batch.attribution.network import confidences
+from igcam_batch.attribution.quadrature import RULES, Adaptive
 from igcam_batch.attribution.upsample import upsample
-from igcam_batch.config import AuditConfig
+from igcam_batch.config import AuditConfig, BaselineImage
 from igcam_batch.metrics.evaluate import Explained, evaluate
 from igcam_batch.metrics.localisation import box_mask
 from igcam_batch.models import load_model
@@ -95,11 +99,10 @@ class ShardExplainer:
             model.module.to(self._device).to(memory_format=torch.channels_last),
             model.layer,
             methods=config.method,
-            steps=config.steps,
-            rule=config.rule,
+            along=RULES[config.rule](config.steps) if config.tolerance is None else Adaptive(config.tolerance),
+            baselines=[self._baseline(baseline) for baseline in config.baselines],
             score=config.score,
             confidence=config.confidence,
-            baseline=self._black.expand(3, *self._size),
             batch_size=config.batch_size or default_batch_size(self._device),
             precision=config.precision,
         )
@@ -154,10 +157,10 @@ class ShardExplainer:
         chosen = [self._targets(tables, row, logits) for row, logits in zip(rows, prediction.logits, strict=True)]
         if not any(chosen):
             return tables
-        maps = self._explainer.maps(prediction, pad_targets(chosen).to(self._device))
+        explained = self._explainer.explain(prediction, pad_targets(chosen).to(self._device))
         for b, row in enumerate(rows):
-            highest = max(float(of_method[b].max()) for of_method in maps.values())
-            if not all(bool(of_method[b].isfinite().all()) for of_method in maps.values()):
+            highest = max(float(found.maps[b].max()) for found in explained.values())
+            if chosen[b] and not all(bool(found.maps[b].isfinite().all()) for found in explained.values()):
                 tables.fail(row, "explain", self._not_finite("map"))
                 chosen[b] = []
             elif self._config.heatmap_dtype == "float16" and highest > torch.finfo(torch.float16).max:
@@ -165,9 +168,13 @@ class ShardExplainer:
                     row, "explain", f"a map reaches {highest:g}, beyond float16; --heatmap-dtype float32 holds it"
                 )
                 chosen[b] = []
-        rows_of = [(b, k, method) for b, of_image in enumerate(chosen) for k in range(len(of_image)) for method in maps]
+        rows_of = [
+            (b, k, method) for b, of_image in enumerate(chosen) for k in range(len(of_image)) for method in explained
+        ]
         for begin in range(0, len(rows_of), self._explainer.batch_size):
-            self._score(tables, rows, prediction, chosen, maps, rows_of[begin : begin + self._explainer.batch_size])
+            self._score(
+                tables, rows, prediction, chosen, explained, rows_of[begin : begin + self._explainer.batch_size]
+            )
         return tables
 
     def _targets(self, tables: _Tables, row: Mapping[str, Any], logits: Tensor) -> list[ChosenTarget]:
@@ -191,17 +198,17 @@ class ShardExplainer:
         rows: Sequence[Mapping[str, Any]],
         prediction: Prediction,
         chosen: Sequence[Sequence[ChosenTarget]],
-        maps: Mapping[MethodName, Tensor],
+        explanations: Mapping[MethodName, Explanation],
         rows_of: Sequence[tuple[int, int, MethodName]],
     ) -> None:
         """Add the rows for `rows_of`, each (image in the batch, target of the image, method), with their metrics."""
         targets = [chosen[b][k] for b, k, _ in rows_of]
         where = torch.tensor([b for b, _, _ in rows_of], device=self._device)
         classes = torch.tensor([target.index for target in targets], device=self._device)
-        small = torch.stack([maps[method][b, k] for b, k, method in rows_of])
+        maps = [explanations[method].maps[b, k] for b, k, method in rows_of]
         before = confidences(prediction.logits, self._config.confidence)[where, classes]
         explained = Explained(
-            maps=upsample(small, self._size),
+            maps=torch.cat([upsample(of_row.unsqueeze(0), self._size) for of_row in maps]),
             images=prediction.images[where],
             classes=classes,
             confidences=before,
@@ -211,7 +218,7 @@ class ShardExplainer:
         values |= {"score": prediction.scores.detach()[where, classes], "confidence": before}
         columns = {name: column.tolist() for name, column in values.items()}
         predicted = prediction.logits.argmax(1).tolist()
-        for index, ((b, _, method), target) in enumerate(zip(rows_of, targets, strict=True)):
+        for index, ((b, k, method), target) in enumerate(zip(rows_of, targets, strict=True)):
             row = rows[b]
             measured = {name: _nullable(column[index]) for name, column in columns.items()}
             tables.scores.append(
@@ -224,10 +231,24 @@ class ShardExplainer:
                     "target_name": self._classes.name(target.index),
                     "target_source": target.source,
                     "method": method,
+                    "nodes": _of_row(explanations[method].nodes, b, k),
+                    "error_estimate": _of_row(explanations[method].error, b, k),
                 }
                 | measured
             )
-        tables.maps += list(small.cpu().numpy())
+        tables.maps += [self._as_stored(of_row) for of_row in maps]
+
+    def _as_stored(self, of_row: Tensor) -> np.ndarray:
+        """A map at the shape of the table: a map by pixels, averaged over the area of each cell."""
+        if of_row.shape != self._map_shape:
+            of_row = F.adaptive_avg_pool2d(of_row[None, None], self._map_shape)[0, 0]
+        return of_row.cpu().numpy()
+
+    def _baseline(self, baseline: BaselineImage) -> Baseline:
+        if baseline.colour is None:
+            return blurred(baseline.sigma)
+        colour = torch.tensor(baseline.colour, device=self._device).view(3, 1, 1)
+        return ((colour - self._mean) / self._std).expand(3, *self._size)
 
     def _objects(self, row: Mapping[str, Any], target: ChosenTarget) -> Tensor:
         """(H, W) bool: the union of the boxes of the target's class, in the model's input."""
@@ -249,6 +270,10 @@ class ShardExplainer:
         schema = heatmaps_schema(self._map_shape, self._config.heatmap_dtype)
         keys = [[row[name] for row in tables.scores] for name in ("image_id", "target", "method")]
         return pa.Table.from_arrays([*keys, heatmap_array(maps, self._config.heatmap_dtype)], schema=schema)
+
+
+def _of_row(values: Tensor | None, b: int, k: int) -> float | None:
+    return None if values is None else values[b, k].item()
 
 
 def _nullable(value: float) -> float | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from igcam_batch.attribution.explainer import NO_TARGET
+from igcam_batch.attribution.network import NO_TARGET
 from igcam_batch.config import Target
 from igcam_batch.models import ClassNames
 

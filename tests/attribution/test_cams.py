@@ -46,7 +46,7 @@ def random_pair() -> tuple[Tensor, Tensor]:
 
 def test_grad_cam_is_its_formula() -> None:
     activations, gradients = random_pair()
-    found = grad_cam(activations, gradients)
+    found = grad_cam(activations, gradients[:, None])[:, 0]
     for b, i, j in np.ndindex(2, 4, 5):
         value = sum(float(gradients[b, k].mean()) * float(activations[b, k, i, j]) for k in range(3))
         assert found[b, i, j] == pytest.approx(max(0.0, value), rel=1e-4, abs=1e-6)
@@ -54,7 +54,7 @@ def test_grad_cam_is_its_formula() -> None:
 
 def test_grad_cam_plus_plus_is_its_formula() -> None:
     activations, gradients = random_pair()
-    found = grad_cam_plus_plus(activations, gradients)
+    found = grad_cam_plus_plus(activations, gradients[:, None])[:, 0]
     for b in range(2):
         weights = []
         for k in range(3):
@@ -70,7 +70,7 @@ def test_grad_cam_plus_plus_is_its_formula() -> None:
 
 def test_grad_cam_plus_plus_survives_gradients_whose_square_underflows() -> None:
     activations, gradients = random_pair()
-    tiny = grad_cam_plus_plus(activations, gradients * 1e-25)
+    tiny = grad_cam_plus_plus(activations, gradients[:, None] * 1e-25)[:, 0]
     expected = torch.einsum("bn,bnuv->buv", (gradients.relu() * 0.5).sum((2, 3)), activations)
     torch.testing.assert_close(tiny * 1e25, expected, rtol=1e-4, atol=1e-6)
 
@@ -79,8 +79,8 @@ def test_grad_cam_plus_plus_survives_gradients_whose_square_underflows() -> None
 def test_a_map_is_float32_and_never_negative_whatever_comes_in(cam) -> None:
     activations, gradients = random_pair()
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        found = cam(activations.to(dtype) - 0.5, gradients.to(dtype))
+        found = cam(activations.to(dtype) - 0.5, gradients[:, None].to(dtype))
         assert found.dtype == torch.float32
-        assert found.shape == (2, 4, 5)
+        assert found.shape == (2, 1, 4, 5)
         assert found.min() >= 0
-    assert cam(activations, torch.zeros_like(gradients)).abs().max() == 0
+    assert cam(activations, torch.zeros_like(gradients)[:, None]).abs().max() == 0

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from igcam_batch import explain
-from igcam_batch.attribution.explainer import NO_TARGET, Explainer
+from igcam_batch.attribution.explainer import Explainer
+from igcam_batch.attribution.network import NO_TARGET
+from igcam_batch.attribution.quadrature import RULES
 from igcam_batch.attribution.split import frozen
-from igcam_batch.names import MethodName
+from igcam_batch.names import MethodName, RuleName
 
 METHODS: tuple[MethodName, ...] = ("integrated-grad-cam", "grad-cam", "grad-cam++")
 
@@ -47,14 +49,13 @@ def watched_cnn() -> nn.Sequential:
     return nn.Sequential(Trunk(), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 5)).eval()
 
 
-def explainer(model: nn.Module, **options: Any) -> Explainer:
+def explainer(model: nn.Module, *, rule: RuleName = "riemann", steps: int = 6, **options: Any) -> Explainer:
     defaults: dict[str, Any] = {
+        "along": RULES[rule](steps),
         "methods": ["integrated-grad-cam"],
-        "steps": 6,
-        "rule": "riemann",
         "score": "logit",
         "confidence": "softmax",
-        "baseline": torch.zeros(3, 12, 12),
+        "baselines": [torch.zeros(3, 12, 12)],
         "batch_size": 4,
     }
     return Explainer(model, "0", **(defaults | options))
@@ -72,7 +73,7 @@ def test_each_node_costs_one_pass_of_the_trunk_and_the_ends_of_a_path_none(rule:
     model = watched_cnn()
     with frozen(model):
         engine = explainer(model, rule=rule, steps=steps, methods=METHODS)
-        engine.maps(engine.predict(IMAGES), TARGETS)
+        engine.explain(engine.predict(IMAGES), TARGETS)
     baseline = [batch for batch in model[0].batches if batch == 1]
     assert len(baseline) == 1
     assert len(model[0].batches) - 1 == passes  # α = 1 is the prediction's own; at α = 0 nothing is above the baseline
@@ -84,7 +85,7 @@ def test_methods_and_targets_add_no_pass_and_a_second_batch_no_baseline() -> Non
         with frozen(model):
             engine = explainer(model, **options)
             for _ in range(2):
-                engine.maps(engine.predict(IMAGES), TARGETS[:, :targets])
+                engine.explain(engine.predict(IMAGES), TARGETS[:, :targets])
         return len(model[0].batches)
 
     assert passes() == passes(methods=METHODS) == passes(methods=METHODS, targets=2) == 1 + 2 * 6
@@ -94,7 +95,7 @@ def test_grad_cam_alone_makes_the_prediction_s_pass_and_no_other() -> None:
     model = watched_cnn()
     with frozen(model):
         engine = explainer(model, methods=["grad-cam", "grad-cam++"])
-        engine.maps(engine.predict(IMAGES), TARGETS)
+        engine.explain(engine.predict(IMAGES), TARGETS)
     assert model[0].batches == [4]
 
 
@@ -130,11 +131,11 @@ def test_an_image_with_fewer_targets_leaves_its_neighbours_alone() -> None:
     ragged[1, 1] = ragged[3, 0] = ragged[3, 1] = NO_TARGET
     with frozen(model):
         engine = explainer(model, methods=METHODS)
-        whole = engine.maps(engine.predict(IMAGES), TARGETS)
-        found = engine.maps(engine.predict(IMAGES), ragged)
+        whole = engine.explain(engine.predict(IMAGES), TARGETS)
+        found = engine.explain(engine.predict(IMAGES), ragged)
     for method in METHODS:
-        assert found[method][ragged == NO_TARGET].abs().max() == 0
-        torch.testing.assert_close(found[method][ragged != NO_TARGET], whole[method][ragged != NO_TARGET])
+        assert found[method].maps[ragged == NO_TARGET].abs().max() == 0
+        torch.testing.assert_close(found[method].maps[ragged != NO_TARGET], whole[method].maps[ragged != NO_TARGET])
 
 
 @settings(max_examples=20, deadline=None)
@@ -257,7 +258,7 @@ def test_half_precision_gives_float32_maps_near_full_ones() -> None:
     model = watched_cnn()
     with frozen(model):
         full, half = (explainer(model, precision=precision) for precision in ("fp32", "bf16"))
-        exact = full.maps(full.predict(IMAGES), TARGETS)["integrated-grad-cam"]
-        near = half.maps(half.predict(IMAGES), TARGETS)["integrated-grad-cam"]
+        exact = full.explain(full.predict(IMAGES), TARGETS)["integrated-grad-cam"].maps
+        near = half.explain(half.predict(IMAGES), TARGETS)["integrated-grad-cam"].maps
     assert near.dtype == torch.float32
     assert 0 < (near - exact).norm() < 0.03 * exact.norm()
