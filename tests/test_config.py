@@ -263,6 +263,7 @@ ANOTHER: dict[str, Any] = {
     "method": ("grad-cam",),
     "steps": 49,
     "rule": "trapezoid",
+    "baseline": ("white", "blur"),
     "score": "probability",
     "confidence": "sigmoid",
     "target": "top-2",
@@ -278,6 +279,11 @@ ANOTHER: dict[str, Any] = {
     "shard-size": 5,
     "limit": 10,
 }
+# These two do not go with those above: each stands with what it needs.
+ANOTHER_ALONE: dict[str, dict[str, Any]] = {
+    "tolerance": {"tolerance": 0.1},
+    "map-size": {"map-size": 56, "method": ("integrated-gradients",)},
+}
 HOW_FAST_OR_WHERE: dict[str, Any] = {
     "output": "other",
     "batch-size": 3,
@@ -290,7 +296,7 @@ HOW_FAST_OR_WHERE: dict[str, Any] = {
 
 class TestFingerprint:
     def test_every_setting_is_one_or_the_other(self):
-        assert ANOTHER.keys() | HOW_FAST_OR_WHERE.keys() == {
+        assert ANOTHER.keys() | ANOTHER_ALONE.keys() | HOW_FAST_OR_WHERE.keys() == {
             name.replace("_", "-") for name in AuditConfig.model_fields
         }
         assert not ANOTHER.keys() & HOW_FAST_OR_WHERE.keys()
@@ -298,6 +304,12 @@ class TestFingerprint:
     @pytest.mark.parametrize("name", ANOTHER)
     def test_changes_with_what_decides_the_tables(self, name):
         assert config(**{name: ANOTHER[name]}).result_settings() != config().result_settings()
+
+    @pytest.mark.parametrize("name", ANOTHER_ALONE)
+    def test_changes_with_what_decides_the_tables_and_stands_alone(self, name):
+        settings = ANOTHER_ALONE[name]
+        without = {other: value for other, value in settings.items() if other != name}
+        assert config(**settings).result_settings() != config(**without).result_settings()
 
     @pytest.mark.parametrize("name", HOW_FAST_OR_WHERE)
     def test_does_not_change_with_how_fast_or_where_it_runs(self, name):
@@ -317,7 +329,7 @@ class TestJson:
     def test_result_settings_are_plain_json_by_flag_name(self):
         settings = load_config(NEEDED | ANOTHER).result_settings()
         assert settings == json.loads(json.dumps(settings))
-        assert settings.keys() == ANOTHER.keys()
+        assert settings.keys() == ANOTHER.keys() | ANOTHER_ALONE.keys()
 
     def test_settings_cannot_be_changed(self):
         with pytest.raises(ValueError, match="frozen"):

@@ -15,7 +15,7 @@ from igcam_batch.attribution.network import check_targets
 from igcam_batch.attribution.quadrature import FEWEST_NODES, RULES, Adaptive
 from igcam_batch.attribution.split import frozen
 from igcam_batch.errors import InputError
-from igcam_batch.names import METHODS, ConfidenceName, MethodName, PrecisionName, RuleName, ScoreName
+from igcam_batch.names import METHODS, ConfidenceName, MethodName, RuleName, ScoreName
 
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -33,7 +33,6 @@ def explain(
     *,
     tolerance: float | None = None,
     confidence: ConfidenceName = "softmax",
-    precision: PrecisionName = "fp32",
     batch_size: int | None = None,
 ) -> Tensor:
     """Explain why `model` scores each image the way it does for each target class.
@@ -56,7 +55,6 @@ def explain(
         tolerance: instead of `steps` and `rule`: integrate every map until two nested Clenshaw-Curtis rules differ by
             this much, relative to the map (L2), 129 nodes at most.
         confidence: what a probability is, `softmax` or `sigmoid`.
-        precision: `fp32`, or `bf16` or `fp16` by autocast; maps are float32.
         batch_size: images × steps in one forward pass; None: 8 on a CPU, 64 on a GPU.
 
     Returns:
@@ -67,7 +65,7 @@ def explain(
         InputError: a shape, a value or a name that does not fit; the message says which.
     """
     baselines = _baselines(baseline)
-    _check_names(method, rule, score, confidence, precision)
+    _check_names(method, rule, score, confidence)
     _check_counts(rule, steps, tolerance, batch_size)
     _check_tensors(model, images, targets, baselines)
     like = next(model.parameters(), images)
@@ -85,7 +83,6 @@ def explain(
             score=score,
             confidence=confidence,
             batch_size=batch_size,
-            precision=precision,
         )
         maps = []
         for some, their_targets in zip(images.split(batch_size), per_image.split(batch_size), strict=True):
@@ -104,20 +101,19 @@ def _baselines(baseline: Baseline | Sequence[Baseline] | None) -> tuple[Baseline
     """One or several, or none, as several."""
     if baseline is None:
         return ()
-    if not isinstance(baseline, list | tuple):
+    if isinstance(baseline, Tensor) or not isinstance(baseline, Sequence):
         return (baseline,)
     if not baseline:
         raise InputError("baseline: an empty sequence; name at least one, or None for zeros")
     return tuple(baseline)
 
 
-def _check_names(method: str, rule: str, score: str, confidence: str, precision: str) -> None:
+def _check_names(method: str, rule: str, score: str, confidence: str) -> None:
     for name, value, known in (
         ("method", method, METHODS),
         ("rule", rule, tuple(RULES)),
         ("score", score, get_args(ScoreName)),
         ("confidence", confidence, get_args(ConfidenceName)),
-        ("precision", precision, get_args(PrecisionName)),
     ):
         if value not in known:
             raise InputError(f"{name} {value}: no such {name}; there are: {', '.join(known)}")

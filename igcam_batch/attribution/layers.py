@@ -1,7 +1,7 @@
 """Which layers of a network can be explained, found by watching one forward pass."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ _POOLING = (
 )
 _MOST_IN_A_HEAD = 8  # linear and attention layers after the last map: VGG has 3, a pooling by attention 7
 
+Shape = tuple[int, int, int]
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -33,7 +35,7 @@ class Layer:
 
     name: str
     kind: str
-    shape: tuple[int, int, int]
+    shape: Shape
     default: bool
 
 
@@ -43,7 +45,7 @@ class _Run:
 
     name: str
     module: nn.Module
-    shape: tuple[int, int, int] | None
+    shape: Shape | None
 
 
 def explainable_layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
@@ -93,16 +95,19 @@ def choose_layer(model: nn.Module, inputs: Tensor, layer: str | None) -> Layer:
 
 
 def _watch(model: nn.Module, inputs: Tensor) -> list[_Run]:
-    """Every run of every module in one forward pass, in the order in which they finish."""
+    """Every run of every module in one forward pass, in the order in which they finish.
+
+    Activations (B, u, v, N), as of Swin's blocks, have the dimensions of a map and are none. What a linear layer takes
+    and gives is laid out so, and whatever else has the same shape, unless a convolution gives it too.
+    """
     runs: list[_Run] = []
+    channels_last: set[Shape | None] = set()
 
     def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def record(_module: nn.Module, _inputs: object, output: object) -> None:
-            shape = None
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] * output.shape[-2] > 1:
-                _, channels, rows, columns = output.shape
-                shape = (channels, rows, columns)
-            runs.append(_Run(name, module, shape))
+        def record(_module: nn.Module, taken: tuple[object, ...], output: object) -> None:
+            runs.append(_Run(name, module, _shape_of_map(output)))
+            if isinstance(module, nn.Linear):
+                channels_last.update(map(_shape_of_map, (*taken, output)))
 
         return module.register_forward_hook(record)
 
@@ -113,7 +118,16 @@ def _watch(model: nn.Module, inputs: Tensor) -> list[_Run]:
     finally:
         for handle in handles:
             handle.remove()
-    return runs
+    channels_last -= {run.shape for run in runs if isinstance(run.module, _CONVOLUTIONS)}
+    return [replace(run, shape=None) if run.shape in channels_last else run for run in runs]
+
+
+def _shape_of_map(output: object) -> Shape | None:
+    """(N, u, v) of (B, N, u, v) with more than one position."""
+    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-1] * output.shape[-2] < 2:
+        return None
+    _, channels, rows, columns = output.shape
+    return channels, rows, columns
 
 
 def _layers(runs: list[_Run], default: str | None) -> list[Layer]:

@@ -1,11 +1,10 @@
 """Integrated Grad-CAM against independent truths: a closed form, and the paper's equation looped one step at a time."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
+from naive import looped
 from networks import torchvision_model
-from torch import Tensor, nn
+from torch import nn
 
 from igcam_batch import explain
 
@@ -34,31 +33,6 @@ def test_a_homogeneous_network_has_a_closed_form(rule: str, steps: int) -> None:
     found = explain(model, images, targets, layer="0", steps=steps, rule=rule)
     torch.testing.assert_close(found, integral * slope, rtol=1e-4, atol=1e-6)
     assert slope.max() > 0
-
-
-def looped(
-    model: nn.Module, layer: nn.Module, image: Tensor, target: int, baseline: Tensor, steps: int, score: Callable
-) -> Tensor:
-    """Eq. (6) as printed: for each step one image, full autograd down to its pixels, plain hooks."""
-    kept: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        output.retain_grad()
-        kept.append(output)
-
-    handle = layer.register_forward_hook(keep)
-    model(baseline[None].clone().requires_grad_())
-    origin = kept.pop().detach()
-    total = torch.zeros(origin.shape[-2:])
-    for t in range(1, steps + 1):
-        point = (baseline + t / steps * (image - baseline))[None].requires_grad_()
-        score(model(point))[0, target].backward()
-        activations = kept.pop()
-        gradient = activations.grad[0].sum((1, 2))  # Σ_ij ∂y_c/∂A_k
-        above = activations.detach()[0] - origin[0]
-        total += torch.relu(sum(gradient[k] * above[k] for k in range(len(gradient)))) / steps
-    handle.remove()
-    return total
 
 
 SCORES = {

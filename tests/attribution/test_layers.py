@@ -3,36 +3,19 @@
 import pytest
 import timm
 import torch
+from families import FAMILIES, untrained
 from torch import Tensor, nn
 from torchvision import models
 
 from igcam_batch.attribution.layers import choose_layer, explainable_layers
 from igcam_batch.attribution.split import LayerError
 
-DEFAULTS = {
-    "alexnet": "features.11",
-    "convnext_tiny": "features",
-    "densenet121": "features",
-    "efficientnet_b0": "features",
-    "googlenet": "inception5b",
-    "inception_v3": "Mixed_7c",
-    "maxvit_t": "blocks.3",
-    "mnasnet1_0": "layers",
-    "mobilenet_v3_large": "features",
-    "regnet_y_400mf": "trunk_output",
-    "resnet50": "layer4",
-    "shufflenet_v2_x1_0": "conv5",
-    "squeezenet1_1": "classifier.2",
-    "vgg16": "features.29",
-}
 
-
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_the_default_layer_of_torchvision_s_families(name: str) -> None:
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_default_layer_of_every_family(name: str) -> None:
     side = 299 if name == "inception_v3" else 224
-    layer = choose_layer(models.get_model(name, weights=None, **options), torch.zeros(1, 3, side, side), None)
-    assert layer.name == DEFAULTS[name]
+    layer = choose_layer(untrained(name), torch.zeros(1, 3, side, side), None)
+    assert layer.name == FAMILIES[name].layer
     assert layer.default
 
 
@@ -65,6 +48,26 @@ def test_a_transformer_is_told_that_it_has_none(name: str) -> None:
     assert layers
     assert not any(layer.default for layer in layers)
     assert choose_layer(model, inputs, layers[0].name) == layers[0]  # named, it is what the user wants
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("swin_t", ["features.0", "features.1.0.attn", "features.7", "norm"]),
+        ("timm:mambaout_femto", ["stages.3.blocks.2.act", "stages.3.blocks.2", "stages"]),
+    ],
+)
+def test_activations_whose_channels_come_last_are_no_map(name: str, refused: list[str]) -> None:
+    model, inputs = untrained(name), torch.zeros(1, 3, 224, 224)
+    assert not {layer.name for layer in explainable_layers(model, inputs)} & set(refused)
+    for layer in refused:
+        with pytest.raises(LayerError, match=f"--layer {layer}: gives no spatial map"):
+            choose_layer(model, inputs, layer)
+
+
+def test_a_linear_layer_along_a_map_s_width_leaves_it_a_map() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(6, 6), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    assert choose_layer(model, torch.zeros(1, 3, 8, 8), None).name == "2"
 
 
 class Cbam(nn.Module):
