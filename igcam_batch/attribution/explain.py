@@ -13,7 +13,7 @@ from igcam_batch.attribution.explainer import Explainer, default_batch_size
 from igcam_batch.attribution.layers import choose_layer
 from igcam_batch.attribution.network import check_targets
 from igcam_batch.attribution.quadrature import FEWEST_NODES, RULES, Adaptive
-from igcam_batch.attribution.split import frozen
+from igcam_batch.attribution.split import LayerError, Split, frozen
 from igcam_batch.errors import InputError
 from igcam_batch.names import METHODS, ConfidenceName, MethodName, RuleName, ScoreName
 
@@ -75,7 +75,7 @@ def explain(
         per_image = _ordinary(targets.to(like.device).long().reshape(len(images), -1))
         explainer = Explainer(
             model,
-            layer if layer is not None else choose_layer(model, images[:1], None).name,
+            _layer(model, images[:1], layer),
             methods=[method],
             along=Adaptive(tolerance) if tolerance is not None else RULES[rule](steps),
             baselines=[_ordinary(one.to(images)) if isinstance(one, Tensor) else one for one in baselines]
@@ -90,6 +90,16 @@ def explain(
             check_targets(their_targets, prediction.logits.shape[1])
             maps.append(explainer.explain(prediction, their_targets)[method].maps)
     return torch.cat(maps).reshape(*targets.shape, *maps[0].shape[-2:])
+
+
+def _layer(model: nn.Module, image: Tensor, layer: str | None) -> str:
+    """The layer's name; LayerError says what is wrong with it."""
+    try:
+        return choose_layer(model, image, layer).name
+    except LayerError:
+        if layer is not None:
+            Split(model, layer)(image, "none")  # which says it more closely
+        raise
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

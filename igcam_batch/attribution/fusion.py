@@ -1,4 +1,4 @@
-"""A batch norm after a convolution, folded into the convolution's weights: the same function in fewer passes over memory.
+"""A batch norm after a convolution, folded into the convolution's weights: the same function, less memory traffic.
 
 Which norm follows which convolution is seen in one forward pass, so any forward will do. Whether nothing else takes the
 convolution's output is not seen there: the folded network must give the same activations and logits, or is put back.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from igcam_batch.attribution.split import LayerError, find_layer, frozen
+from igcam_batch.attribution.split import INPUT, LayerError, find_layer, frozen
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _POOLING = (
@@ -24,12 +24,12 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that runs once in a forward pass and gives a spatial map.
+    """A module that runs once in a forward pass and gives a spatial map, or takes one that no module gives.
 
     Attributes:
-        name: dotted module name, as `--layer` takes it.
+        name: dotted module name, as `--layer` takes it; `NAME:input` for a map that functions between modules made.
         kind: class name of the module.
-        shape: (N, u, v) of its output.
+        shape: (N, u, v) of the map.
         default: whether it is explained when no layer is named.
     """
 
@@ -41,7 +41,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run of a module in a forward pass, with (N, u, v) of its output where that is a spatial map."""
+    """One run of a module in a forward pass, with (N, u, v) of its output where that is a spatial map.
+
+    What it takes has a run of its own, `NAME:input`, where that is a map that no module gave.
+    """
 
     name: str
     module: nn.Module
@@ -52,7 +55,8 @@ def explainable_layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
     """The layers of `model` that give a spatial map for `inputs`, in the order in which they finish.
 
     The default is what the last convolution gives after its norm and activation, before pooling: the last module to
-    finish at the last convolution's resolution that is no pooling. A transformer has none.
+    finish at the last convolution's resolution that is no pooling; or the input of a later one, where functions made
+    it, as a concatenation or a sum does of branches. A transformer has none.
 
     Args:
         model: a classifier.
@@ -102,23 +106,31 @@ def _watch(model: nn.Module, inputs: Tensor) -> list[_Run]:
     """
     runs: list[_Run] = []
     channels_last: set[Shape | None] = set()
+    given: dict[int, object] = {id(inputs): inputs}  # what modules gave, kept so that no other takes its identity
 
-    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+    def watch(name: str, module: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
+        def record_input(_module: nn.Module, taken: tuple[object, ...]) -> None:
+            shape = _shape_of_map(taken[0]) if taken else None
+            if shape and id(taken[0]) not in given:
+                runs.append(_Run(name + INPUT, module, shape))
+                given[id(taken[0])] = taken[0]
+
         def record(_module: nn.Module, taken: tuple[object, ...], output: object) -> None:
             runs.append(_Run(name, module, _shape_of_map(output)))
+            given[id(output)] = output
             if isinstance(module, nn.Linear):
                 channels_last.update(map(_shape_of_map, (*taken, output)))
 
-        return module.register_forward_hook(record)
+        return [module.register_forward_pre_hook(record_input), module.register_forward_hook(record)]
 
-    handles = [watch(name, module) for name, module in model.named_modules() if name]
+    handles = [handle for name, module in model.named_modules() if name for handle in watch(name, module)]
     try:
         with frozen(model), torch.no_grad():
             model(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    channels_last -= {run.shape for run in runs if isinstance(run.module, _CONVOLUTIONS)}
+    channels_last -= {run.shape for run in runs if isinstance(run.module, _CONVOLUTIONS) and _is_output(run)}
     return [replace(run, shape=None) if run.shape in channels_last else run for run in runs]
 
 
@@ -128,6 +140,10 @@ def _shape_of_map(output: object) -> Shape | None:
         return None
     _, channels, rows, columns = output.shape
     return channels, rows, columns
+
+
+def _is_output(run: _Run) -> bool:
+    return not run.name.endswith(INPUT)
 
 
 def _layers(runs: list[_Run], default: str | None) -> list[Layer]:
@@ -142,14 +158,18 @@ def _layers(runs: list[_Run], default: str | None) -> list[Layer]:
 def _default(runs: list[_Run]) -> tuple[str | None, str]:
     """The name of the default layer; or None, and why the model has none."""
     resolutions = {index: run.shape[1:] for index, run in enumerate(runs) if run.shape}
-    convolutions = [index for index in resolutions if isinstance(runs[index].module, _CONVOLUTIONS)]
+    convolutions = [
+        index for index in resolutions if isinstance(runs[index].module, _CONVOLUTIONS) and _is_output(runs[index])
+    ]
     if not convolutions:
         return None, "has no convolution that gives a spatial map to explain"
     last = convolutions[-1]
     candidates = [
         index
         for index, resolution in resolutions.items()
-        if index >= last and resolution == resolutions[last] and not isinstance(runs[index].module, _POOLING)
+        if index >= last
+        and resolution == resolutions[last]
+        and not (isinstance(runs[index].module, _POOLING) and _is_output(runs[index]))
     ]
     times = Counter(run.name for run in runs)
     once = [index for index in candidates if times[runs[index].name] == 1]
@@ -159,7 +179,8 @@ def _default(runs: list[_Run]) -> tuple[str | None, str]:
             f"runs {runs[last].name}, its last convolution, more than once in a forward pass; name another layer",
         )
     after = sum(
-        isinstance(run.module, nn.Linear) or "Attention" in type(run.module).__name__ for run in runs[once[-1] + 1 :]
+        _is_output(run) and (isinstance(run.module, nn.Linear) or "Attention" in type(run.module).__name__)
+        for run in runs[once[-1] + 1 :]
     )
     name = runs[once[-1]].name
     if after > _MOST_IN_A_HEAD:

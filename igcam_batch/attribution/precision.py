@@ -1,8 +1,7 @@
 """Half precision where it costs no accuracy: the convolutions whose rounding nothing averages out stay float32.
 
-A product of bfloat16s is off by some 0.2 %; a sum of hundreds averages that away, a sum of nine does not. The stem, which
-sums over three colours, and depthwise convolutions make most of what a half precision map is off by, and little of
-its time.
+A product of bfloat16s is off by some 0.2 %; a sum of hundreds averages that away, a sum of nine does not. The stem,
+which sums over three colours, and depthwise convolutions make most of what a half precision map is off by.
 """
 
 from collections.abc import Callable

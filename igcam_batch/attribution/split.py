@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from igcam_batch.errors import InputError
 
+INPUT = ":input"  # after a module's name: the map it takes
 Reach = Literal["none", "head", "all"]  # how far down gradients go: nowhere, to the layer, to the input
 
 
@@ -26,7 +27,8 @@ class Split:
 
     Args:
         model: a classifier that maps (B, 3, H, W) to logits (B, C), in eval mode with frozen parameters (`frozen`).
-        layer: dotted name of a module of `model` that runs once in a forward pass and gives (B, N, u, v).
+        layer: dotted name of a module of `model` that runs once in a forward pass and gives (B, N, u, v); or
+            `NAME:input` for what that module takes, where functions that are no modules made it.
 
     Raises:
         LayerError: no such module; when called, also where the layer does not give one spatial map per pass.
@@ -97,16 +99,26 @@ class Split:
         """The logits with the layer's output replaced by `cut` of it; the caller's gradient mode is restored."""
         times = 0
 
-        def hook(_module: nn.Module, _inputs: object, output: object) -> Tensor:
+        def count() -> None:
             nonlocal times
             times += 1
             if times > 1:
                 raise LayerError(
                     f"--layer {self.layer}: runs more than once in a forward pass; name a module that runs once"
                 )
+
+        def after(_module: nn.Module, _taken: object, output: object) -> Tensor:
+            count()
             return cut(output)
 
-        handle = self._module.register_forward_hook(hook)
+        def before(_module: nn.Module, taken: tuple[object, ...]) -> tuple[object, ...]:
+            count()
+            return (cut(taken[0] if taken else None), *taken[1:])
+
+        at_input = self.layer.endswith(INPUT)
+        handle = (
+            self._module.register_forward_pre_hook(before) if at_input else self._module.register_forward_hook(after)
+        )
         try:
             with torch.set_grad_enabled(differentiable):
                 logits = self.model(inputs)
@@ -123,8 +135,8 @@ class Split:
 def find_layer(model: nn.Module, layer: str) -> nn.Module:
     """The module called `layer`; LayerError names the closest there is."""
     modules: dict[str, nn.Module] = dict(model.named_modules())
-    if layer and layer in modules:
-        return modules[layer]
+    if layer and layer.removesuffix(INPUT) in modules:
+        return modules[layer.removesuffix(INPUT)]
     last = [name for name, _ in model.named_children()]
     raise LayerError(
         f"--layer {layer}: {type(model).__name__} has no such module; at the top it has {', '.join(last) or 'none'} "

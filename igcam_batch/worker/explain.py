@@ -1,6 +1,7 @@
 """The model on one device: decoded shards in, committed tables out."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -164,14 +165,14 @@ class ShardExplainer:
         if not any(chosen):
             return tables
         explained = self._explainer.explain(prediction, pad_targets(chosen).to(self._device))
+        highest = torch.stack([found.maps.flatten(1).amax(1) for found in explained.values()]).amax(0).tolist()
         for b, row in enumerate(rows):
-            highest = max(float(found.maps[b].max()) for found in explained.values())
-            if chosen[b] and not all(bool(found.maps[b].isfinite().all()) for found in explained.values()):
+            if chosen[b] and not math.isfinite(highest[b]):
                 tables.fail(row, "explain", self._not_finite("map"))
                 chosen[b] = []
-            elif self._config.heatmap_dtype == "float16" and highest > torch.finfo(torch.float16).max:
+            elif self._config.heatmap_dtype == "float16" and highest[b] > torch.finfo(torch.float16).max:
                 tables.fail(
-                    row, "explain", f"a map reaches {highest:g}, beyond float16; --heatmap-dtype float32 holds it"
+                    row, "explain", f"a map reaches {highest[b]:g}, beyond float16; --heatmap-dtype float32 holds it"
                 )
                 chosen[b] = []
         rows_of = [
@@ -224,6 +225,8 @@ class ShardExplainer:
         values |= {"score": prediction.scores.detach()[where, classes], "confidence": before}
         columns = {name: column.tolist() for name, column in values.items()}
         predicted = prediction.logits.argmax(1).tolist()
+        nodes = {name: _values(found.nodes, found.maps.shape[:2]) for name, found in explanations.items()}
+        errors = {name: _values(found.error, found.maps.shape[:2]) for name, found in explanations.items()}
         for index, ((b, k, method), target) in enumerate(zip(rows_of, targets, strict=True)):
             row = rows[b]
             measured = {name: _nullable(column[index]) for name, column in columns.items()}
@@ -237,18 +240,18 @@ class ShardExplainer:
                     "target_name": self._classes.name(target.index),
                     "target_source": target.source,
                     "method": method,
-                    "nodes": _of_row(explanations[method].nodes, b, k),
-                    "error_estimate": _of_row(explanations[method].error, b, k),
+                    "nodes": nodes[method][b][k],
+                    "error_estimate": errors[method][b][k],
                 }
                 | measured
             )
-        tables.maps += [self._as_stored(of_row) for of_row in maps]
+        tables.maps += list(torch.stack([self._as_stored(of_row) for of_row in maps]).cpu().numpy())
 
-    def _as_stored(self, of_row: Tensor) -> np.ndarray:
+    def _as_stored(self, of_row: Tensor) -> Tensor:
         """A map at the shape of the table: a map by pixels, averaged over the area of each cell."""
-        if of_row.shape != self._map_shape:
-            of_row = F.adaptive_avg_pool2d(of_row[None, None], self._map_shape)[0, 0]
-        return of_row.cpu().numpy()
+        if of_row.shape == self._map_shape:
+            return of_row
+        return F.adaptive_avg_pool2d(of_row[None, None], self._map_shape)[0, 0]
 
     def _baseline(self, baseline: BaselineImage) -> Baseline:
         if baseline.colour is None:
@@ -267,8 +270,10 @@ class ShardExplainer:
 
     def _preprocess(self, pixels: np.ndarray) -> Tensor:
         """(n, 3, H, W) uint8 -> the model's input on its device."""
-        images = torch.from_numpy(np.require(pixels, requirements="W")).to(self._device)
-        images = (images.float() / 255 - self._mean) / self._std
+        images = torch.from_numpy(np.require(pixels, requirements="W"))
+        if self._device.type == "cuda":
+            images = images.pin_memory()
+        images = (images.to(self._device, non_blocking=True).float() / 255 - self._mean) / self._std
         return images.contiguous(memory_format=torch.channels_last)
 
     def _heatmaps(self, tables: _Tables) -> pa.Table:
@@ -278,8 +283,9 @@ class ShardExplainer:
         return pa.Table.from_arrays([*keys, heatmap_array(maps, self._config.heatmap_dtype)], schema=schema)
 
 
-def _of_row(values: Tensor | None, b: int, k: int) -> float | None:
-    return None if values is None else values[b, k].item()
+def _values(of_maps: Tensor | None, shape: torch.Size) -> list[list[float | None]]:
+    """(B, K) as lists, None throughout where a method has none."""
+    return np.full(shape, None).tolist() if of_maps is None else of_maps.tolist()
 
 
 def _nullable(value: float) -> float | None:

@@ -7,6 +7,7 @@ from families import FAMILIES, untrained
 from torch import Tensor, nn
 from torchvision import models
 
+from igcam_batch import explain
 from igcam_batch.attribution.layers import choose_layer, explainable_layers
 from igcam_batch.attribution.split import LayerError
 
@@ -145,3 +146,50 @@ def test_a_named_layer_is_taken_and_an_unknown_one_refused_with_the_default() ->
         choose_layer(model, inputs, "layer5")
     with pytest.raises(LayerError, match="--layer fc: gives no spatial map"):
         choose_layer(model, inputs, "fc")
+
+
+class Inline(nn.Module):
+    """Branches that are joined, and a last activation that is applied, by functions and not by modules."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(61)
+        self.left, self.right = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(8 if how == "side by side" else 4, 3)
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        match self.how:
+            case "side by side":
+                y = torch.cat((self.left(x), self.right(x)), 1)
+            case "sum":
+                y = self.left(x) + self.right(x)
+            case _:
+                y = torch.relu(self.left(x))
+        return self.head(self.pool(y).flatten(1))
+
+
+@pytest.mark.parametrize("how", ["side by side", "sum", "activation"])
+def test_what_functions_make_between_modules_is_explained_as_the_input_of_the_next(how: str) -> None:
+    model, images = Inline(how).eval(), torch.randn(2, 3, 10, 10)
+    chosen = choose_layer(model, images, None)
+    assert (chosen.name, chosen.shape) == ("pool:input", (8 if how == "side by side" else 4, 8, 8))
+    targets = torch.tensor([[0, 2], [1, 0]])
+    found = explain(model, images, targets, method="cam")
+    with torch.no_grad():
+        joined = {
+            "side by side": lambda: torch.cat((model.left(images), model.right(images)), 1),
+            "sum": lambda: model.left(images) + model.right(images),
+            "activation": lambda: model.left(images).relu(),
+        }[how]()
+        expected = torch.einsum("bkn,bnuv->bkuv", model.head.weight[targets], joined).relu()
+    assert expected.max() > 0
+    torch.testing.assert_close(found, expected)
+
+
+def test_only_maps_that_no_module_gives_are_listed_as_inputs() -> None:
+    layers = explainable_layers(models.resnet18(weights=None), torch.zeros(1, 3, 64, 64))
+    assert [layer.name for layer in layers if layer.name.endswith(":input")] == []
+    names = [layer.name for layer in explainable_layers(Inline("sum"), torch.zeros(1, 3, 10, 10))]
+    assert names == ["left", "right", "pool:input"]

@@ -78,7 +78,7 @@ def overlap(found: Tensor, exact: Tensor) -> Tensor:
 def test_bfloat16_maps_are_within_a_hundredth_and_rank_pixels_alike(method: MethodName) -> None:
     model = network()
     fold_batch_norms(model, choose_layer(model, photographs()[:1], None).name, photographs()[:1])
-    assert keep_short_sums_in_full_precision(model) == 17  # the stem and sixteen depthwise convolutions
+    assert keep_short_sums_in_full_precision(model) == 23  # stem, sixteen depthwise, six from few channels
     found = explained(model, "bf16")[method]
     assert found.dtype == torch.float32
     assert 0 < relative_error(found, full()[method]).mean() < 0.01
