@@ -9,14 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from igcam_batch.errors import InputError
 from igcam_batch.names import (
+    METHODS,
     METRICS,
     ConfidenceName,
     HeatmapDtype,
@@ -98,6 +99,12 @@ class BaselineImage:
         return cls((red, green, blue))
 
 
+def _checked_baseline(text: str) -> str:
+    BaselineImage.parse(text)
+    return text
+
+
+BaselineText = Annotated[str, AfterValidator(_checked_baseline)]
 _COLOURS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 _MOST_BLUR = 1000
 
@@ -131,7 +138,12 @@ class AuditConfig(BaseModel):
     layer: str | None = _flag(
         None, "layer whose activations make the map  [default: the last feature map]", metavar="NAME"
     )
-    method: tuple[MethodName, ...] = _flag(("integrated-grad-cam",), "attribution method; repeatable", min_length=1)
+    method: tuple[MethodName, ...] = _flag(
+        ("integrated-grad-cam",),
+        f"attribution method; repeatable; of {', '.join(METHODS)}",
+        metavar="NAME",
+        min_length=1,
+    )
     steps: int = _flag(50, "quadrature nodes m along the path", metavar="N", ge=1, le=10_000)
     rule: RuleName = _flag("riemann", "quadrature rule along the path; riemann is the paper's")
     tolerance: float | None = _flag(
@@ -141,7 +153,7 @@ class AuditConfig(BaseModel):
         gt=0,
         lt=1,
     )
-    baseline: tuple[str, ...] = _flag(
+    baseline: tuple[BaselineText, ...] = _flag(
         ("black",),
         "where paths start; repeatable: the mean over several",
         metavar="black|white|blur[:SIGMA]|R,G,B",
@@ -241,13 +253,6 @@ class AuditConfig(BaseModel):
             raise ValueError("must be three numbers above 0")
         return value
 
-    @field_validator("baseline")
-    @classmethod
-    def _baselines_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            BaselineImage.parse(text)
-        return value
-
     @field_validator("method", "metric", "baseline", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
@@ -304,7 +309,7 @@ class AuditConfig(BaseModel):
         return self
 
     @property
-    def baselines(self) -> tuple["BaselineImage", ...]:
+    def baselines(self) -> tuple[BaselineImage, ...]:
         """The parsed `--baseline`s."""
         return tuple(BaselineImage.parse(text) for text in self.baseline)
 

@@ -106,6 +106,16 @@ class TestWhatIsRefused:
             ("steps", "10001", ["less than or equal to 10000"]),
             ("steps", "many", ["integer"]),
             ("steps", "1.5", ["integer"]),
+            ("tolerance", "0", ["greater than 0"]),
+            ("tolerance", "1", ["less than 1"]),
+            ("tolerance", "nan", []),
+            ("baseline", "grey", ["there are", "black", "white", "blur", "R,G,B"]),
+            ("baseline", "blur:0", ["SIGMA must be above 0"]),
+            ("baseline", "blur:-1", ["there are", "blur:SIGMA"]),
+            ("baseline", "0,0,255", ["each be 0 to 1"]),
+            ("baseline", "0,0", ["there are"]),
+            ("map-size", "0", ["greater than or equal to 1"]),
+            ("map-size", "7", ["--method integrated-gradients alone"]),
             ("input-size", "7", ["greater than or equal to 8"]),
             ("batch-size", "0", ["greater than or equal to 1"]),
             ("shard-size", "-3", ["greater than or equal to 1"]),
@@ -136,6 +146,14 @@ class TestWhatIsRefused:
 
     def test_the_wrong_one_among_several_methods_is_named(self):
         assert refusal(NEEDED | {"method": ("grad-cam", "gradcam")}).startswith("--method gradcam: no such method")
+
+    @pytest.mark.parametrize("other", ["steps", "rule"])
+    def test_a_tolerance_leaves_no_nodes_to_choose(self, other, yaml_file):
+        value = {"steps": 20, "rule": "trapezoid"}[other]
+        says = f"--tolerance 0.1: chooses the nodes itself; leave --{other} {value} out"
+        assert refusal(NEEDED | {"tolerance": 0.1, other: value}) == says
+        with pytest.raises(InputError, match="chooses the nodes itself"):
+            load_config(NEEDED | {"tolerance": 0.1}, yaml_file(f"{other}: {value}\n"))
 
     @pytest.mark.parametrize("missing", ["input", "output"])
     def test_a_missing_argument_is_named(self, missing):

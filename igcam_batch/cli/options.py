@@ -30,7 +30,7 @@ def _flag(name: str, setting: FieldInfo) -> Callable[[Callable[..., Any]], Calla
     if setting.annotation is bool:
         return click.option(flag, is_flag=True, default=None, help=text)
     choices = _choices(setting.annotation)
-    repeatable = get_origin(setting.annotation) is tuple and bool(choices)
+    repeatable = get_args(setting.annotation)[1:] == (Ellipsis,)
     if not (setting.is_required() or setting.default is None or "[default" in text):
         default = ", ".join(setting.default) if repeatable else setting.default
         text = f"{text}  [default: {default}]"

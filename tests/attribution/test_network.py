@@ -21,10 +21,13 @@ TARGETS = torch.tensor([[3, 900, 17, 4, 5], [17, 3, 0, 999, 8], [2, 2, 1, 7, 6]]
 CLOSED = {"resnet18": "layer4", "shufflenet_v2_x0_5": "conv5", "mobilenet_v2": "features", "densenet121": "features"}
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", CLOSED)
-def test_pooling_and_a_linear_layer_are_seen_whichever_way_they_are_written(name: str) -> None:
-    model = torchvision_model(name)
-    activations, logits = Split(model, CLOSED[name])(IMAGES)
+def test_pooling_and_a_linear_layer_are_seen_whichever_way_they_are_written(
+    name: str, memory_format: torch.memory_format
+) -> None:
+    model, images = copy.deepcopy(torchvision_model(name)).to(memory_format=memory_format), IMAGES
+    activations, logits = Split(model, CLOSED[name])(images.contiguous(memory_format=memory_format))
     found = pooled_linear_weights(activations, logits)
     if name == "densenet121":
         assert found is None  # a ReLU stands between its last map and the pooling

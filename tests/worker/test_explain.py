@@ -11,8 +11,10 @@ import torch
 
 from igcam_batch import read_failures, read_heatmaps, read_scores
 from igcam_batch.attribution.explainer import Explainer, Prediction
+from igcam_batch.attribution.split import Split
 from igcam_batch.config import load_config
 from igcam_batch.models import load_model
+from igcam_batch.names import METHODS
 from igcam_batch.sources import image_rows
 from igcam_batch.storage import open_store
 from igcam_batch.tables import manifest_table
@@ -30,7 +32,7 @@ def make(pictures: Callable[..., Path], tmp_path: Path) -> Make:
     def build(output: str = "out", **settings: Any) -> tuple[ShardExplainer, DecodedShard]:
         images = pictures(*(f"{index}.png" for index in range(7)))
         flags = {"input": str(images), "output": str(tmp_path / output), "model": "factories:small_cnn", "steps": 5}
-        config = load_config(flags | settings)
+        config = load_config({name: value for name, value in (flags | settings).items() if value is not None})
         manifest = manifest_table(image_rows(open_store(config.input), "folder"))
         decoded = read_shard(0, manifest, load_model(config).recipe, config.max_pixels)
         return ShardExplainer(config, "cpu"), decoded
@@ -119,3 +121,85 @@ def test_other_weights_than_the_plan_s_are_refused(make: Make, tmp_path: Path) -
     config = load_config({"input": ".", "output": str(tmp_path), "model": "factories:small_cnn"})
     with pytest.raises(RuntimeError, match="put the same checkpoint on every node"):
         ShardExplainer(config, "cpu", sha256="0" * 64)
+
+
+def test_memory_that_runs_out_in_the_middle_of_a_path_costs_no_image(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer, decoded = make("whole", batch_size=4)
+    explainer(decoded)
+    explainer, decoded = make("tight", batch_size=4)
+    run, passes = Split._run, []
+
+    def limited(self: Split, inputs: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        passes.append(len(inputs))
+        if len(passes) > 2 and len(inputs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return run(self, inputs, *arguments, **options)
+
+    monkeypatch.setattr(Split, "_run", limited)
+    outcome = explainer(decoded)
+    assert (outcome.failed, outcome.rows) == (0, 7)
+    whole, tight = (read_heatmaps(str(tmp_path / name))["heatmap"].combine_chunks() for name in ("whole", "tight"))
+    np.testing.assert_allclose(tight.to_numpy_ndarray(), whole.to_numpy_ndarray(), rtol=1e-3, atol=1e-6)
+
+
+def test_all_methods_stand_beside_one_another_each_with_what_it_has(make: Make, tmp_path: Path) -> None:
+    explainer, decoded = make(method=METHODS, steps=4)
+    explainer(decoded)
+    rows = read_scores(str(tmp_path / "out")).to_pylist()
+    assert [row["method"] for row in rows] == 7 * list(METHODS)
+    along_paths = {"integrated-grad-cam", "averaged-grad-cam", "integrated-gradients"}
+    assert {row["method"] for row in rows if row["nodes"] == 4} == along_paths
+    assert {row["method"] for row in rows if row["nodes"] is None} == set(METHODS) - along_paths
+    assert {row["error_estimate"] for row in rows} == {None}
+    maps = read_heatmaps(str(tmp_path / "out"))["heatmap"].combine_chunks().to_numpy_ndarray()
+    assert maps.shape == (7 * len(METHODS), 8, 8)
+
+
+def test_a_tolerance_says_for_each_map_how_many_nodes_it_took_and_how_far_off_it_may_be(
+    make: Make, tmp_path: Path
+) -> None:
+    explainer, decoded = make(steps=None, tolerance=0.05, method=("integrated-grad-cam", "grad-cam"))
+    explainer(decoded)
+    rows = read_scores(str(tmp_path / "out")).to_pylist()
+    for row in rows:
+        if row["method"] == "grad-cam":
+            assert row["nodes"] is None
+            assert row["error_estimate"] is None
+        else:
+            assert row["nodes"] in (5, 9, 17, 33, 65, 129)
+            assert 0 <= row["error_estimate"] <= 0.05 or row["nodes"] == 129
+
+
+@pytest.mark.parametrize(("size", "shape"), [(None, (32, 32)), (10, (10, 10))])
+def test_maps_by_pixels_are_stored_as_large_as_the_input_or_as_asked(
+    make: Make, tmp_path: Path, size: int | None, shape: tuple[int, int]
+) -> None:
+    explainer, decoded = make(method="integrated-gradients", map_size=size)
+    explainer(decoded)
+    maps = read_heatmaps(str(tmp_path / "out"))["heatmap"].combine_chunks().to_numpy_ndarray()
+    assert maps.shape == (7, *shape)
+    whole, decoded = make("whole", method="integrated-gradients")
+    whole(decoded)
+    full = read_heatmaps(str(tmp_path / "whole"))["heatmap"].combine_chunks().to_numpy_ndarray()
+    np.testing.assert_allclose(maps.mean((1, 2)), full.mean((1, 2)), rtol=0.15)
+    scores, of_whole = (read_scores(str(tmp_path / name)) for name in ("out", "whole"))
+    assert scores["masked_confidence"] == of_whole["masked_confidence"]  # metrics see the map before it is made smaller
+
+
+@pytest.mark.parametrize("baseline", [("white",), ("blur:3",), ("0.5,0.4,0.3",), ("black", "white")])
+def test_paths_start_where_the_settings_say(make: Make, tmp_path: Path, baseline: tuple[str, ...]) -> None:
+    black, decoded = make("black")
+    black(decoded)
+    explainer, decoded = make(baseline=baseline)
+    explainer(decoded)
+    maps, from_black = (
+        read_heatmaps(str(tmp_path / name))["heatmap"].combine_chunks().to_numpy_ndarray() for name in ("out", "black")
+    )
+    assert np.abs(maps - from_black).max() > 1e-3
+    if baseline == ("black", "white"):
+        white, decoded = make("white", baseline="white")
+        white(decoded)
+        from_white = read_heatmaps(str(tmp_path / "white"))["heatmap"].combine_chunks().to_numpy_ndarray()
+        np.testing.assert_allclose(maps, (from_black + from_white) / 2, rtol=1e-4, atol=1e-6)
