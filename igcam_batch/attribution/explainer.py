@@ -106,6 +106,7 @@ class Explainer:
 
     def predict(self, images: Tensor) -> Prediction:
         """Run the images (B, 3, H, W) through the model once."""
+        images = self._network.laid_out(images)
         made = self._network.forward(images, pixels=self._pixels)
         return Prediction(images, made.scores.detach(), made.logits, made)
 
@@ -192,7 +193,7 @@ class Explainer:
     def _path(self, number: int, images: Tensor) -> Path:
         """The path from a baseline; the activations of one that is the same for all images are computed once."""
         baseline = self._baselines[number]
-        start = baseline_images(baseline, images)
+        start = self._network.laid_out(baseline_images(baseline, images))
         if callable(baseline):
             return Path(images, start, self._network.activations(start))
         if number not in self._activations_of_constants:

@@ -73,7 +73,7 @@ class Network:
             inputs: (n, 3, H, W).
             pixels: whether gradients at the inputs will be wanted, and not at the layer alone.
         """
-        inputs = self._laid_out(inputs)
+        inputs = self.laid_out(inputs)
         if pixels:
             inputs = inputs.detach().requires_grad_()
         reach: Reach = "all" if pixels else "none" if self._head is not None else "head"
@@ -123,17 +123,17 @@ class Network:
     def activations(self, inputs: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, N, u, v) float32: the layer's activations alone, without gradients."""
         with self._arithmetic(inputs):
-            return self._split(self._laid_out(inputs), "none")[0].float()
+            return self._split(self.laid_out(inputs), "none")[0].float()
 
     def logits(self, inputs: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C) float32, without gradients."""
         with torch.no_grad(), self._arithmetic(inputs):
-            return self._split.model(self._laid_out(inputs)).float()  # type: ignore[no-any-return]
+            return self._split.model(self.laid_out(inputs)).float()  # type: ignore[no-any-return]
 
     def logits_of_activations(self, image: Tensor, activations: Tensor) -> Tensor:
         """(1, 3, H, W), (n, N, u, v) -> (n, C) float32: what the head makes of other activations than the image's."""
         with self._arithmetic(image):
-            return self._split.resume(self._laid_out(image), activations).float()
+            return self._split.resume(self.laid_out(image), activations).float()
 
     def scores(self, logits: Tensor) -> Tensor:
         """y: (..., C) logits as they are, or as probabilities; float32."""
@@ -171,7 +171,7 @@ class Network:
         self._gradients_batch = True
         return found.transpose(0, 1)
 
-    def _laid_out(self, inputs: Tensor) -> Tensor:
+    def laid_out(self, inputs: Tensor) -> Tensor:
         """The inputs in the memory format of the model's weights."""
         return inputs.contiguous(memory_format=self._memory_format)
 

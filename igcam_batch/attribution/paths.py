@@ -30,9 +30,9 @@ class Path:
     activations: Tensor
 
     def points(self, places: np.ndarray) -> Tensor:
-        """(t·B, 3, H, W), place by place."""
-        weights = torch.from_numpy(places).to(self.images)
-        return torch.lerp(self.start, self.images, weights.view(-1, 1, 1, 1, 1)).flatten(0, 1)
+        """(t·B, 3, H, W), place by place, in the images' own memory format."""
+        points = [torch.lerp(self.start, self.images, place) for place in places.tolist()]
+        return torch.cat(points) if len(points) > 1 else points[0]
 
     def of(self, rows: Tensor) -> "Path":
         """The path of some of the images."""

@@ -1,0 +1,1 @@
+"""What `jobs/benchmark.py` runs: contenders, timing, and one module for each of its commands."""
