@@ -26,8 +26,7 @@ _SHAPES_ONLY = (
     "AsStridedBackward0",  # pooling in channels_last; anything else it may do, the check below sees
     "AsStridedBackward1",
 )
-_AGREEMENT = {torch.float32: 1e-4, torch.float64: 1e-8}  # relative; half precision rounds each gradient
-_AGREEMENT_OF_HALVES = 2e-2
+_AGREEMENT, _AGREEMENT_OF_HALVES = 1e-4, 2e-2  # relative; half precision rounds each gradient
 
 
 def pooled_linear_weights(activations: Tensor, logits: Tensor) -> Tensor | None:
@@ -46,7 +45,7 @@ def pooled_linear_weights(activations: Tensor, logits: Tensor) -> Tensor | None:
     signs = torch.arange(logits.shape[1], device=logits.device) % 3 - 1.0  # some direction that tells classes apart
     found = torch.autograd.grad(logits, activations, signs.to(logits).expand_as(logits), retain_graph=True)[0].float()
     expected = (signs @ weights / activations[0, 0].numel())[:, None, None].expand_as(found)
-    agreement = _AGREEMENT.get(matrix.dtype, _AGREEMENT_OF_HALVES)
+    agreement = _AGREEMENT if matrix.dtype in (torch.float32, torch.float64) else _AGREEMENT_OF_HALVES
     return weights if (found - expected).norm() <= agreement * expected.norm() else None
 
 

@@ -85,6 +85,8 @@ class ShardExplainer:
         self._config = config
         self._device = torch.device(device)
         self._in_use = threading.Lock()
+        if self._device.type == "cpu" and config.precision == "fp16":
+            logger.warning("--precision fp16 is many times slower than fp32 on a CPU; bf16 is faster")
         self._store = open_store(config.output)
         model = load_model(config)
         if sha256 is not None and model.sha256 != sha256:
