@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from igcam_batch.audit.work import Work
+from igcam_batch.worker.allocator import keep_freed_memory
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer
 
@@ -42,6 +43,8 @@ class ExplainShards:
         if threads is not None:
             torch.set_num_threads(threads)
         device = "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
+        if device == "cpu":
+            keep_freed_memory()
         pinned = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus > 0 else ""
         self._replica = Replica(socket.gethostname(), os.getpid(), device, pinned)
         self._explain = ShardExplainer(work.settings(), device, work.labels, work.sha256)
