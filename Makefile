@@ -36,8 +36,10 @@ format: $(READY) ## write the code as ruff would
 typecheck: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(READY) ## time the engine against its floor and its peers
+bench: $(READY) ## speed, memory and quadrature rules, against floor and peers; half an hour
 	$(BIN)/python jobs/benchmark.py engine
+	$(BIN)/python jobs/benchmark.py memory
+	$(BIN)/python jobs/benchmark.py rules
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) igcam-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -76,7 +76,7 @@ def contenders(
     """
     found: list[Contender] = []
     for m in steps:
-        found.append(Contender(floor(m), lambda n, m=m: forwards(subject.ours, images[:n], m), m, m))  # type: ignore[misc]
+        found.append(Contender(floor(m), lambda n, m=m: forwards(subject.ours, images[:n], m), m, m, exact=True))  # type: ignore[misc]
         found.append(_ours(subject, images, targets[:, :1], ours(m), riemann(m), m, authors(m)))
         found.append(
             _ours(subject, images, targets[:, :1], ours(m, "bf16"), riemann(m), m, authors(m), precision="bf16")
@@ -144,7 +144,7 @@ def _ours(
             )
             evaluate(("ebpg", "bbox", "drop", "increase"), explained, explainer.confidence, subject.black())
 
-    return Contender(label, run, passes + metrics, passes, against)
+    return Contender(label, run, passes + metrics, passes, against, exact=True)
 
 
 def _peers(subject: Subject, images: Tensor, targets: Tensor, steps: Sequence[int], *, quick: bool) -> list[Contender]:
@@ -164,16 +164,16 @@ def _peers(subject: Subject, images: Tensor, targets: Tensor, steps: Sequence[in
 
     found = [Contender(label, one(cam), _THERE_AND_BACK, against=LOBATTO) for label, cam in grad_cams.items()]
     notebook = authors_algorithm(model, layer)
-    for many in steps[:1] if quick else steps:
-        found.append(
-            Contender(
-                authors(many),
-                lambda n, many=many: notebook(images[:n], targets[:n], many),  # type: ignore[misc]
-                many * _THERE_AND_BACK,
-                many,
-                ours(many),
-            )
+    found += [
+        Contender(
+            authors(many),
+            lambda n, many=many: notebook(images[:n], targets[:n], many),  # type: ignore[misc]
+            many * _THERE_AND_BACK,
+            many,
+            ours(many),
         )
+        for many in (steps[:1] if quick else steps)
+    ]
     if quick:
         return found
     found += [

@@ -11,7 +11,7 @@ from benchmarks.sheet import console, machine, said, show, write_json
 from benchmarks.subjects import DEVICE, MODELS, Subject
 from benchmarks.timing import Timed, interleaved, timed
 
-_LONGEST = 6.0
+_LONGEST = 4.0
 _TARGETS = 5
 
 
@@ -33,7 +33,7 @@ def engine(
     """Time a map of each kind for an image of 224 x 224: ours, its floor, and what others would run instead.
 
     Contenders take turns, round after round, and ratios are medians of those within a round. What would take longer
-    than `--seconds` gets fewer images, down to one; what takes longer with one is measured once.
+    than `--seconds` gets fewer images, down to one; a peer that takes longer with one is measured once.
     """
     measured_on = machine()
     console.print(f"{said(measured_on)}; random images in batches of {images}, median of {rounds} rounds\n")

@@ -59,7 +59,7 @@ def torchcam_grad_cam(model: nn.Module, layer: str) -> GradCam:
 
 
 def looped(grad_cam: GradCam, images: Tensor, targets: Tensor, steps: int) -> Tensor:
-    """The mean of a library's Grad-CAM maps over the path from zeros, α = t/m for t = 1..m; a batch of images a step."""
+    """The mean of a library's Grad-CAM maps along the path from zeros, α = t/m for t = 1..m; a batch of images each."""
     return torch.stack([grad_cam(images * (step / steps), targets) for step in range(1, steps + 1)]).mean(0)
 
 
@@ -110,4 +110,5 @@ def _of_one(model: nn.Module, layer: str, image: Tensor, target: int, steps: int
     finally:
         handle.remove()
     weights = kept[0].grad.mean((2, 3), keepdim=True)
-    return (weights * kept[0].detach()).sum(1).relu().sum(0)
+    found: Tensor = (weights * kept[0].detach()).sum(1).relu().sum(0)
+    return found

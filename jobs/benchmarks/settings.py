@@ -15,10 +15,10 @@ from igcam_batch.attribution.network import confidences
 from igcam_batch.attribution.quadrature import FEWEST_NODES, RULES, Adaptive, Quadrature
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.metrics.evaluate import Explained, evaluate
-from igcam_batch.names import MetricName, PrecisionName, ScoreName
+from igcam_batch.names import MethodName, MetricName, PrecisionName, ScoreName
 
 METRICS: tuple[MetricName, ...] = ("ebpg", "bbox", "drop", "increase")
-_METHOD = "integrated-grad-cam"
+_METHOD: MethodName = "integrated-grad-cam"
 _ADAPTIVE = "adaptive"
 
 
@@ -109,9 +109,8 @@ class Bench:
         maps, nodes, before = (torch.cat(part) for part in zip(*found, strict=True))
         return maps, nodes, before
 
-    def explain(self, setting: Setting) -> Explanations:
-        """Maps and metrics, both at the setting's precision, as an audit has them."""
-        explainer = self.explainer(setting)
+    def explain(self, explainer: Explainer) -> Explanations:
+        """Maps and metrics, both at the explainer's precision, as an audit has them."""
         maps, nodes, before = self.maps(explainer)
         upsampled = upsample(maps, (self.images.shape[-2], self.images.shape[-1]))
         explained = Explained(upsampled, self.images, self.targets, before, self._objects)
@@ -121,12 +120,17 @@ class Bench:
 
 def relative_errors(maps: Tensor, exact: Tensor) -> Tensor:
     """‖map - exact‖₂ / ‖exact‖₂ of each: (n, u, v), (n, u, v) -> (n,)."""
-    return (maps - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
+    return torch.div(_norms(maps - exact), _norms(exact)).flatten()
 
 
 def shapes(maps: Tensor) -> Tensor:
     """Maps at norm 1."""
-    return maps / maps.flatten(1).norm(dim=1)[:, None, None]
+    return torch.div(maps, _norms(maps))
+
+
+def _norms(maps: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(maps, dim=(1, 2), keepdim=True)
+    return norms
 
 
 def parsed(settings: Sequence[str]) -> list[Setting]:

@@ -92,4 +92,4 @@ class Subject:
 
 def _prepared(model: nn.Module) -> nn.Module:
     own = copy.deepcopy(model).requires_grad_(False)
-    return own.to(DEVICE).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return own.to(DEVICE).to(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ class Contender:
         cost: about how many forward passes an image takes it, to plan by.
         passes: forward passes that its result cannot do without; what its floor is made of.
         against: the label of the contender it is compared with, if any.
+        exact: its ratios are near 1 and matter, so it runs every round however long it takes.
     """
 
     label: str
@@ -25,6 +26,7 @@ class Contender:
     cost: float
     passes: int = 1
     against: str | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def interleaved(
     """Time each contender once a round, in turn.
 
     One that would take longer than `longest` seconds gets fewer images; one that would with a single image runs in the
-    first round alone, and, unlike the others, is not warmed up.
+    first round alone, and, unlike the others, is not warmed up, unless its ratios are wanted exactly.
 
     Args:
         contenders: what to time.
@@ -68,11 +70,11 @@ def interleaved(
         forward: seconds that a forward pass takes for each image, to plan by.
     """
     counts = {one.label: max(1, min(images, int(longest / (one.cost * forward)))) for one in contenders}
-    slow = {one.label for one in contenders if one.cost * forward > longest}
+    slow = {one.label for one in contenders if one.cost * forward > longest and not one.exact}
     seconds: dict[str, list[float]] = {one.label: [] for one in contenders}
     for one in contenders:
         if one.label not in slow:
-            one.run(counts[one.label])
+            one.run(1)
     for number in range(rounds):
         for one in contenders:
             if number == 0 or one.label not in slow:
