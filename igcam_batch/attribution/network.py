@@ -12,7 +12,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.names import ConfidenceName, PrecisionName, ScoreName
 
 NO_TARGET = -1  # pads the targets of an image that has fewer than its neighbours
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES: dict[PrecisionName, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def confidences(logits: Tensor, kind: ConfidenceName) -> Tensor:
@@ -178,7 +178,7 @@ class Network:
     def _arithmetic(self, inputs: Tensor) -> AbstractContextManager[object]:
         if self._precision == "fp32":
             return nullcontext()
-        return torch.autocast(inputs.device.type, dtype=_DTYPES[self._precision])
+        return torch.autocast(inputs.device.type, dtype=DTYPES[self._precision])
 
 
 def _memory_format(model: nn.Module) -> torch.memory_format:

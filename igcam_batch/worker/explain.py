@@ -17,8 +17,8 @@ from torch import Tensor
 from igcam_batch.attribution.baselines import Baseline, blurred
 from igcam_batch.attribution.explainer import Explainer, Explanation, Prediction, default_batch_size
 from igcam_batch.attribution.fusion import fold_batch_norms
-from igcam_batch.attribution.network import confidences
-from igcam_batch.attribution.precision import keep_short_sums_in_full_precision
+from igcam_batch.attribution.network import DTYPES, confidences
+from igcam_batch.attribution.precision import prepare_for_half_precision
 from igcam_batch.attribution.quadrature import RULES, Adaptive
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.config import AuditConfig, BaselineImage
@@ -102,8 +102,8 @@ class ShardExplainer:
         self._black = -self._mean / self._std
         probe = torch.randn(1, 3, *self._size, generator=torch.Generator().manual_seed(0))
         fold_batch_norms(model.module, model.layer, probe)
-        if config.precision == "bf16":
-            keep_short_sums_in_full_precision(model.module)
+        if config.precision != "fp32":
+            prepare_for_half_precision(model.module, DTYPES[config.precision])
         self._explainer = Explainer(
             model.module.to(self._device).to(memory_format=torch.channels_last),
             model.layer,

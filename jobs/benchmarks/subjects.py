@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from igcam_batch.attribution.explainer import Explainer, default_batch_size
 from igcam_batch.attribution.fusion import fold_batch_norms
 from igcam_batch.attribution.layers import choose_layer
-from igcam_batch.attribution.precision import keep_short_sums_in_full_precision
+from igcam_batch.attribution.precision import prepare_for_half_precision
 from igcam_batch.attribution.quadrature import Adaptive, Quadrature
 from igcam_batch.images import Recipe
 from igcam_batch.models.load import build_classifier
@@ -58,7 +58,7 @@ class Subject:
         folded = fold_batch_norms(ours, layer, probe)
         ours = _prepared(ours) if folded else plain
         half = copy.deepcopy(ours)
-        keep_short_sums_in_full_precision(half)
+        prepare_for_half_precision(half, torch.bfloat16)
         return cls(loaded.to(DEVICE), plain, ours, half, folded, layer, classifier.recipe)
 
     def black(self) -> Tensor:

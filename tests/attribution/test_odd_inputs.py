@@ -65,7 +65,7 @@ def test_a_target_outside_the_classes_is_named() -> None:
 
 
 def test_images_of_several_sizes_are_told_to_be_one_tensor() -> None:
-    with pytest.raises(InputError, match="images: must be a torch.Tensor, not list"):
+    with pytest.raises(InputError, match=r"images: must be a torch\.Tensor, not list"):
         explain(Network().eval(), [IMAGES[0], IMAGES[1, :, :9]], TARGETS[:2], "trunk")  # type: ignore[arg-type]
 
 

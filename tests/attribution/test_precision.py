@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from igcam_batch.attribution.explainer import Explainer
 from igcam_batch.attribution.fusion import fold_batch_norms
 from igcam_batch.attribution.layers import choose_layer
-from igcam_batch.attribution.precision import keep_short_sums_in_full_precision
+from igcam_batch.attribution.precision import prepare_for_half_precision
 from igcam_batch.attribution.quadrature import RULES
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.demo.model import efficientnet_lite0
@@ -41,11 +41,16 @@ def network() -> nn.Module:
     return efficientnet_lite0().module.eval().requires_grad_(False)
 
 
+@cache
+def layer() -> str:
+    return choose_layer(network(), photographs()[:1], None).name
+
+
 def explained(model: nn.Module, precision: PrecisionName) -> dict[MethodName, Tensor]:
     images = photographs()
     engine = Explainer(
         model.to(memory_format=torch.channels_last),
-        choose_layer(model, images[:1], None).name,
+        layer(),
         methods=METHODS,
         along=RULES["gauss-lobatto"](5),
         baselines=[torch.full((3, 224, 224), -127 / 128)],
@@ -77,8 +82,8 @@ def overlap(found: Tensor, exact: Tensor) -> Tensor:
 @pytest.mark.parametrize("method", METHODS)
 def test_bfloat16_maps_are_within_a_hundredth_and_rank_pixels_alike(method: MethodName) -> None:
     model = network()
-    fold_batch_norms(model, choose_layer(model, photographs()[:1], None).name, photographs()[:1])
-    assert keep_short_sums_in_full_precision(model) == 23  # stem, sixteen depthwise, six from few channels
+    fold_batch_norms(model, layer(), photographs()[:1])
+    assert prepare_for_half_precision(model, torch.bfloat16) == 23  # stem, sixteen depthwise, six from few channels
     found = explained(model, "bf16")[method]
     assert found.dtype == torch.float32
     assert 0 < relative_error(found, full()[method]).mean() < 0.01
@@ -87,8 +92,7 @@ def test_bfloat16_maps_are_within_a_hundredth_and_rank_pixels_alike(method: Meth
 
 def test_folded_batch_norms_change_nothing_but_rounding() -> None:
     model = network()
-    layer = choose_layer(model, photographs()[:1], None).name
-    assert fold_batch_norms(model, layer, photographs()[:1]) == 49
+    assert fold_batch_norms(model, layer(), photographs()[:1]) == 49
     found = explained(model, "fp32")
     for method in METHODS:
         assert relative_error(found[method], full()[method]).max() < 1e-4
