@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,20 +19,27 @@ from igcam_batch.errors import InputError
 from igcam_batch.names import (
     METHODS,
     METRICS,
+    PAPER_METRICS,
+    ChannelOrder,
     ConfidenceName,
+    DifficultName,
     HeatmapDtype,
+    InterpolationName,
     LayoutName,
     MethodName,
     MetricName,
+    ObjectsName,
+    PixelRange,
     PrecisionName,
     ResizeName,
     RuleName,
     ScoreName,
+    VocabularyName,
 )
 
-TargetKind = Literal["predicted", "label", "labels", "top", "class"]
+TargetKind = Literal["predicted", "label", "labels", "predicted+label", "top", "class"]
 
-TARGETS = "predicted, label, labels, top-K (as top-5), class:ID (as class:281, or class:281,285)"
+TARGETS = "predicted, label, labels, predicted+label, top-K (as top-5), class:ID (as class:281, or class:281,285)"
 BASELINES = "black, white, blur, blur:SIGMA (pixels of the model's input), R,G,B (each 0 to 1)"
 MODELS = "torchvision:NAME, timm:NAME, package.module:factory"
 
@@ -42,8 +49,9 @@ class Target:
     """Which classes of an image are explained.
 
     Attributes:
-        kind: `predicted`, `label` (the one class an image is labelled with), `labels` (every class present), `top`
-            (the `count` best-scored classes), or `class` (the classes in `classes`).
+        kind: `predicted`, `label` (the one class an image is labelled with), `labels` (every class present),
+            `predicted+label` (why this and not that), `top` (the `count` best-scored classes), or `class` (the classes
+            in `classes`).
         count: for `top`, how many.
         classes: for `class`, the model's class indices.
     """
@@ -55,7 +63,7 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a `--target` value; ValueError says what there is."""
-        if text in ("predicted", "label", "labels"):
+        if text in ("predicted", "label", "labels", "predicted+label"):
             return cls(kind=text)  # type: ignore[arg-type]  # narrowed by the line above
         if match := re.fullmatch(r"top-([1-9]\d{0,4})", text):
             return cls(kind="top", count=int(match[1]))
@@ -64,14 +72,19 @@ class Target:
         raise ValueError(f"no such target; there are: {TARGETS}")
 
     @property
+    def at_most(self) -> int:
+        """How many targets an image has at most; of labels, what is common."""
+        return {"top": self.count, "class": len(self.classes), "labels": 5, "predicted+label": 2}.get(self.kind, 1)
+
+    @property
     def needs_labels(self) -> bool:
         """Whether the dataset must say which classes an image shows."""
-        return self.kind in ("label", "labels")
+        return self.kind in ("label", "labels", "predicted+label")
 
 
 @dataclass(frozen=True)
 class BaselineImage:
-    """Where paths start.
+    """An image without what is explained: where paths start, and what hides a pixel.
 
     Attributes:
         colour: of an image that is one colour everywhere, in 0..1; None for the image itself, blurred.
@@ -127,10 +140,15 @@ class AuditConfig(BaseModel):
         protected_namespaces=(),
     )
 
-    input: str = _flag(..., "directory of images", min_length=1)
+    input: str = _flag(..., "directory of images, a manifest, an annotation file, or shards", min_length=1)
     output: str = _flag(..., "directory the tables are written to", affects_results=False, min_length=1)
 
     layout: LayoutName = _flag("auto", "how the dataset is laid out")
+    image_set: str | None = _flag(
+        None, "part of a dataset: of VOC as test or 2007/test, of COCO as val2017", metavar="NAME", min_length=1
+    )
+    objects: ObjectsName = _flag("boxes", "what of an annotation says where an object is")
+    difficult: DifficultName = _flag("keep", "objects that VOC calls difficult, and COCO crowds")
     model: str = _flag(..., "the CNN that is explained", metavar=MODELS.replace(", ", " | "))
     weights: str = _flag(
         "DEFAULT", "the library's best weights, seeded random ones, or a checkpoint", metavar="DEFAULT|none|PATH"
@@ -169,7 +187,21 @@ class AuditConfig(BaseModel):
     score: ScoreName = _flag("logit", "what is differentiated: y_c as logit or as probability")
     confidence: ConfidenceName = _flag("softmax", "how logits become a confidence; sigmoid for multi-label heads")
     target: str = _flag("predicted", "classes explained in each image", metavar="predicted|label|labels|top-K|class:ID")
-    metric: tuple[MetricName, ...] = _flag(METRICS, "metric; repeatable  [default: all of them]", min_length=1)
+    metric: tuple[MetricName, ...] = _flag(
+        PAPER_METRICS, f"metric; repeatable; all, or of {', '.join(METRICS)}", metavar="NAME|all", min_length=1
+    )
+    kept_share: float = _flag(
+        0.15, "share of the pixels that drop, increase and average-gain keep", metavar="X", gt=0, lt=1
+    )
+    fill: BaselineText = _flag("black", "what hides a pixel in metrics", metavar="black|white|blur[:SIGMA]|R,G,B")
+    insertion_start: BaselineText = _flag(
+        "blur:5", "image that insertion puts pixels into", metavar="black|white|blur[:SIGMA]|R,G,B"
+    )
+    curve_steps: int = _flag(32, "steps of the insertion and deletion curves", metavar="N", ge=1, le=10_000)
+    pointing_tolerance: int = _flag(
+        15, "pixels of the model's input by which the pointing game may miss", metavar="N", ge=0, le=8192
+    )
+    shift: int = _flag(4, "pixels of the model's input by which sensitivity moves it", metavar="N", ge=1, le=8192)
 
     input_size: int | None = _flag(
         None, "side of the model's input  [default: the model's own]", metavar="N", ge=8, le=8192
@@ -177,14 +209,31 @@ class AuditConfig(BaseModel):
     resize: ResizeName | None = _flag(
         None, "how an image is brought to that size  [default: the model's own, else stretch]"
     )
+    resize_size: int | None = _flag(
+        None,
+        "side it is brought to before its centre is cropped  [default: the model's own]",
+        metavar="N",
+        ge=8,
+        le=8192,
+    )
+    interpolation: InterpolationName | None = _flag(None, "filter of the resize  [default: the model's own]")
     mean: tuple[float, float, float] | None = _flag(
-        None, "channel means in 0..1  [default: the model's own]", metavar="R,G,B"
+        None, "channel means, in the model's order and range  [default: the model's own]", metavar="R,G,B"
     )
     std: tuple[float, float, float] | None = _flag(
-        None, "channel standard deviations  [default: the model's own]", metavar="R,G,B"
+        None, "channel standard deviations, likewise  [default: the model's own]", metavar="R,G,B"
     )
-    class_map: dict[str, int | str] | None = _flag(
-        None, "JSON or YAML file: dataset class name -> the model's class index or name", metavar="FILE"
+    channel_order: ChannelOrder | None = _flag(
+        None, "in which the model takes the channels  [default: the model's own, else rgb]"
+    )
+    pixel_range: PixelRange | None = _flag(
+        None, "what white is to the model, before normalisation  [default: the model's own, else 1]", metavar="1|255"
+    )
+    class_map: VocabularyName | dict[str, int | str | None] | None = _flag(
+        None,
+        "what the model's outputs are, or a JSON or YAML file: dataset class -> the model's class index or name, or "
+        "null to leave it out",
+        metavar="imagenet|voc|coco|FILE",
     )
     max_pixels: int = _flag(
         100_000_000, "larger images are recorded as failures unread", metavar="N", ge=1, le=178_956_970
@@ -194,7 +243,7 @@ class AuditConfig(BaseModel):
     heatmap_dtype: HeatmapDtype = _flag("float32", "how maps are stored")
     batch_size: int | None = _flag(
         None,
-        "images x steps in one forward pass  [default: 8 on CPUs, 64 on GPUs]",
+        "images x steps in one forward pass  [default: 8 on CPUs, what a GPU's memory holds]",
         metavar="N",
         affects_results=False,
         ge=1,
@@ -238,13 +287,23 @@ class AuditConfig(BaseModel):
     @classmethod
     def _read_class_map(cls, value: Any) -> Any:
         """A file is read here, once: workers and a later resume see what it held when the audit began."""
-        if value is None:
-            return None
+        if value is None or value in get_args(VocabularyName):
+            return value
         content = read_mapping(value) if isinstance(value, str) else value
-        targets = content.values() if isinstance(content, dict) else [None]
-        if not all(isinstance(target, int | str) and not isinstance(target, bool) for target in targets):
-            raise ValueError("must map each class name to an index or a name, as in 'cat: 281'")
+        targets = content.values() if isinstance(content, dict) else [True]
+        if not all(isinstance(target, int | str | None) and not isinstance(target, bool) for target in targets):
+            raise ValueError("must map each class name to an index, a name, or null, as in 'cat: 281'")
         return content
+
+    @field_validator("pixel_range", mode="before")
+    @classmethod
+    def _range_is_a_number(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _all_metrics(cls, value: Any) -> Any:
+        return METRICS if value == "all" or (isinstance(value, list | tuple) and "all" in value) else value
 
     @field_validator("std")
     @classmethod

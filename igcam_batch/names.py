@@ -22,10 +22,22 @@ RuleName = Literal["riemann", "trapezoid", "gauss-legendre", "gauss-lobatto"]
 MetricName = Literal["ebpg", "bbox", "drop", "increase"]
 ScoreName = Literal["logit", "probability"]
 ConfidenceName = Literal["softmax", "sigmoid"]
-LayoutName = Literal["auto", "folder", "imagefolder", "voc"]
+LayoutName = Literal["auto", "folder", "imagefolder", "voc", "coco", "manifest", "parquet", "webdataset"]
+ObjectsName = Literal["boxes", "masks"]
+DifficultName = Literal["keep", "drop"]
+VocabularyName = Literal["imagenet", "voc", "coco"]
 ResizeName = Literal["stretch", "crop"]
+InterpolationName = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+ChannelOrder = Literal["rgb", "bgr"]
+PixelRange = Literal[1, 255]
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 HeatmapDtype = Literal["float32", "float16"]
 
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
+PAPER_METRICS: tuple[MetricName, ...] = ("ebpg", "bbox", "drop", "increase")
+
+
+def metric_column(metric: MetricName) -> str:
+    """What the column of a metric is called: a name that SQL needs not quote."""
+    return metric.replace("-", "_")

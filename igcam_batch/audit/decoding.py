@@ -15,4 +15,5 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
     start = shard * work.shard_size
     stop = min(start + work.shard_size, work.images)
     manifest = read_plan(open_store(config.output), start, stop, work.plan)
-    return read_shard(shard, manifest, work.recipe, config.max_pixels).to_row()
+    masks = config.objects == "masks"
+    return read_shard(shard, manifest, work.recipe, config.max_pixels, masks).to_row()

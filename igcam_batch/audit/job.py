@@ -6,8 +6,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.errors import IncompleteError
@@ -19,7 +21,7 @@ from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
-from igcam_batch.sources import SUFFIXES, ImageRow, image_rows
+from igcam_batch.sources import SUFFIXES, Place, Source, Wanted, find_place, open_source
 from igcam_batch.storage import Store, open_store
 from igcam_batch.tables import committed_shards
 from igcam_batch.tables.plan import PLAN_DIR, Planned, write_plan
@@ -40,6 +42,7 @@ _SHARD_IMAGES_GPU, _SHARD_IMAGES_CPU = 256, 32  # at most, unless --shard-size s
 _SHARDS_PER_WORKER = 4  # at least, so that workers finish together
 _LARGEST_SHARD = 1 << 30  # bytes of pixels; a row that Arrow and Ray carry holds less than 2 GiB
 _NAMED_AT_MOST = 5
+_NUMBERED_BY_NAME = ("imagefolder", "voc")  # layouts whose classes are numbered in the order of their names
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,14 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     began = time.perf_counter()
     progress = progress or Silent()
     config = _absolute(config)
-    source, output = open_store(config.input), open_store(config.output)
-    _check_places(source, output)
+    place, output = find_place(config.input), open_store(config.output)
+    _check_places(place, output)
     record = _existing_run(config, output)
     model = load_model(config)
     _check_targets(config, model)
 
     if record is None:
-        record, replicas = _begin(config, model, source, output)
+        record, replicas = _begin(config, model, place, output, progress)
     else:
         _check_weights(record, model, output)
         connect()
@@ -119,7 +122,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
 
 def _absolute(config: AuditConfig) -> AuditConfig:
     """The config with its places in full, as workers in other directories need them."""
-    places = {"input": open_store(config.input).root, "output": open_store(config.output).root}
+    places = {"input": find_place(config.input).uri, "output": open_store(config.output).root}
     if "://" in config.weights:
         raise InputError(f"--weights {config.weights}: only files can be read yet; name a path")
     if config.weights not in ("DEFAULT", "none"):
@@ -127,13 +130,9 @@ def _absolute(config: AuditConfig) -> AuditConfig:
     return config.model_copy(update=places)
 
 
-def _check_places(source: Store, output: Store) -> None:
-    """InputError unless INPUT can be read and OUTPUT written."""
-    if not Path(source.root).exists():
-        raise InputError(f"INPUT {source.root}: no such directory")
-    if not Path(source.root).is_dir():
-        raise InputError(f"INPUT {source.root}: is a file; name a directory")
-    if source.root == output.root:
+def _check_places(place: Place, output: Store) -> None:
+    """InputError unless OUTPUT can be written, and is not INPUT."""
+    if place.uri == output.root:
         raise InputError(f"OUTPUT {output.root}: is INPUT; name another directory for the tables")
     ground = next(path for path in (Path(output.root), *Path(output.root).parents) if path.exists())
     if not ground.is_dir():
@@ -186,7 +185,9 @@ def _check_targets(config: AuditConfig, model: LoadedModel) -> None:
         raise InputError(f"--target {config.target}: the model has {classes} classes, 0 to {classes - 1}")
 
 
-def _begin(config: AuditConfig, model: LoadedModel, source: Store, output: Store) -> tuple[RunRecord, Replicas]:
+def _begin(
+    config: AuditConfig, model: LoadedModel, place: Place, output: Store, progress: Progress
+) -> tuple[RunRecord, Replicas]:
     """Freeze the plan, find the workers, and record that a run begins.
 
     What OUTPUT held goes only when nothing more can be refused; a plan that comes to nothing is taken back.
@@ -196,24 +197,30 @@ def _begin(config: AuditConfig, model: LoadedModel, source: Store, output: Store
     """
     plan = f"{PLAN_DIR}/{uuid.uuid4().hex[:12]}"
     try:
-        planned = write_plan(
-            output, islice(_outside(source, output, image_rows(source, config.layout)), config.limit), plan
-        )
+        wanted = Wanted(config.image_set, masks=config.objects == "masks", difficult=config.difficult == "keep")
+        source = open_source(place, config.layout, wanted)
+        planned = write_plan(output, _first(config.limit, _outside(place, output, source.tables)), plan)
         if not planned.images:
-            raise InputError(f"INPUT {source.root}: no images, files named {' '.join(sorted(SUFFIXES))}")
+            raise InputError(
+                f"INPUT {place.uri}: no images in it as --layout {source.layout}; their files are named "
+                f"{' '.join(sorted(SUFFIXES))}"
+            )
+        numbered = tuple(planned.labels) if source.layout in _NUMBERED_BY_NAME else ()
         if config.targets.needs_labels:
-            _check_labels(config, model, planned)
+            _check_labels(config, model, planned, numbered)
         connect()
         replicas = plan_replicas(config)
-        record = _new_record(config, model, plan, planned, replicas)
+        record = _new_record(config, model, plan, planned, numbered, source, replicas)
     except OSError as error:
         output.delete(plan)
-        raise InputError(f"{error.filename or source.root}: {error.strerror or error}") from None
+        raise InputError(f"{error.filename or place.uri}: {error.strerror or error}") from None
     except BaseException:
         output.delete(plan)
         raise
     _clear(output, plan)
     write_record(output, record)
+    for line in record.notes:
+        progress.warned(line)
     return record, replicas
 
 
@@ -226,31 +233,52 @@ def _clear(output: Store, plan: str) -> None:
             output.delete(entry.path)
 
 
-def _outside(source: Store, output: Store, rows: Iterator[ImageRow]) -> Iterator[ImageRow]:
+def _outside(place: Place, output: Store, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """The rows whose images do not lie in OUTPUT, where that lies in INPUT."""
-    if not output.root.startswith(source.root.rstrip("/") + "/"):
-        return rows
+    if not output.root.startswith(place.store.root.rstrip("/") + "/"):
+        return tables
     inside = output.root.rstrip("/") + "/"
-    return (row for row in rows if not row.uri.startswith(inside))
+    return (table.filter(pc.invert(pc.starts_with(table["uri"], inside))) for table in tables)
 
 
-def _check_labels(config: AuditConfig, model: LoadedModel, planned: Planned) -> None:
+def _first(limit: int | None, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The first rows, and no more of the source than holds them."""
+    if limit is None:
+        yield from tables
+        return
+    for table in tables:
+        yield table.slice(0, limit)
+        limit -= min(limit, len(table))
+        if not limit:
+            return
+
+
+def _check_labels(config: AuditConfig, model: LoadedModel, planned: Planned, numbered: tuple[str, ...]) -> None:
     if not planned.labels:
         raise InputError(
             f"--target {config.target}: INPUT gives its images no labels; --layout imagefolder takes sub-directories "
-            "as classes, --layout voc takes annotations"
+            "as classes, the layouts voc, coco and manifest what is written"
         )
-    classes = model.classes.with_directory_order(planned.labels)
-    unknown = [label for label in planned.labels if classes.index(label) is None]
+    classes = model.classes.with_directory_order(numbered)
+    unknown = [label for label in planned.labels if classes.index(label) is None and not classes.leaves_out(label)]
     if unknown:
+        some = ", ".join(f"{label} of {planned.labels[label]}" for label in unknown[:_NAMED_AT_MOST])
         raise InputError(
             f"--target {config.target}: {len(unknown)} of {len(planned.labels)} labels are no class of {config.model} "
-            f"({', '.join(unknown[:_NAMED_AT_MOST])}{', …' if len(unknown) > _NAMED_AT_MOST else ''}); "
-            "--class-map FILE says which they are"
+            f"({some}{', …' if len(unknown) > _NAMED_AT_MOST else ''}); --class-map FILE says which they are, or null "
+            "to leave them out"
         )
 
 
-def _new_record(config: AuditConfig, model: LoadedModel, plan: str, planned: Planned, replicas: Replicas) -> RunRecord:
+def _new_record(
+    config: AuditConfig,
+    model: LoadedModel,
+    plan: str,
+    planned: Planned,
+    numbered: tuple[str, ...],
+    source: Source,
+    replicas: Replicas,
+) -> RunRecord:
     """The record of a run that begins; decides the size of a shard."""
     at_most = _SHARD_IMAGES_GPU if replicas.gpus else _SHARD_IMAGES_CPU
     evenly = -(-planned.images // (_SHARDS_PER_WORKER * replicas.most))
@@ -272,7 +300,9 @@ def _new_record(config: AuditConfig, model: LoadedModel, plan: str, planned: Pla
         images=planned.images,
         shard_size=shard_size,
         shards=-(-planned.images // shard_size),
-        labels=planned.labels if len(planned.labels) == model.classes.count else (),
+        layout=source.layout,
+        notes=tuple(source.notes.lines()),
+        labels=numbered if len(numbered) == model.classes.count else (),
         started=now(),
         versions=versions(),
     )

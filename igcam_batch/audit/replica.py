@@ -47,7 +47,7 @@ class ExplainShards:
             keep_freed_memory()
         pinned = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus > 0 else ""
         self._replica = Replica(socket.gethostname(), os.getpid(), device, pinned)
-        self._explain = ShardExplainer(work.settings(), device, work.labels, work.sha256)
+        self._explain = ShardExplainer(work.settings(), device, work.labels, work.sha256, share=min(gpus, 1.0) or 1.0)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Explain and commit one shard."""

@@ -4,10 +4,21 @@ from collections.abc import Iterable, Mapping
 
 from igcam_batch.errors import InputError
 from igcam_batch.models.classifier import Classifier
+from igcam_batch.models.imagenet import imagenet_names, imagenet_wordnet_ids
+from igcam_batch.names import VocabularyName
+from igcam_batch.vocabularies import COCO, SYNONYMS, VOC
 
 
 def _plain(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+
+
+_OTHER_NAMES = {_plain(one): _plain(other) for pair in SYNONYMS.items() for one, other in (pair, pair[::-1])}
+
+
+def _vocabulary(name: VocabularyName) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """The names of a dataset's classes in the order of a model's outputs, and their ids where they have others."""
+    return {"imagenet": (imagenet_names(), imagenet_wordnet_ids()), "voc": (VOC, None), "coco": (COCO, None)}[name]
 
 
 def _unshared(names: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -22,13 +33,14 @@ class ClassNames:
     """The classes of a model, and every name a dataset may use for them.
 
     A label is looked up in the class map first, then among the model's names and ids, as written and then with case,
-    `_` and `-` aside, and then read as an index. A name that two classes share means neither.
+    `_` and `-` aside, then under the other name that VOC or COCO has for it, and then read as an index. A name that two
+    classes share means neither.
 
     Args:
         classes: number of the model's outputs.
         names: what they are called, by index.
         ids: further identifiers, by index.
-        class_map: dataset name -> index or name.
+        class_map: dataset name -> index or name, or None for a class that is to be left out.
 
     Raises:
         InputError: the class map names a class that the model does not have.
@@ -39,18 +51,29 @@ class ClassNames:
         classes: int,
         names: tuple[str, ...] | None = None,
         ids: tuple[str, ...] | None = None,
-        class_map: Mapping[str, int | str] | None = None,
+        class_map: Mapping[str, int | str | None] | None = None,
     ) -> None:
         self.count = classes
         self._names = names if names is not None and len(names) == classes else None
         known = [*enumerate(self._names or ()), *enumerate(ids if ids is not None and len(ids) == classes else ())]
         self._exact = _unshared((name, index) for index, name in known)
         self._folded = _unshared((_plain(name), index) for index, name in known)
-        self._map = {name: self._resolve(name, target) for name, target in (class_map or {}).items()}
+        wanted = class_map or {}
+        self._left_out = frozenset(name for name, target in wanted.items() if target is None)
+        self._map = {name: self._resolve(name, target) for name, target in wanted.items() if target is not None}
 
     @classmethod
-    def of(cls, classifier: Classifier, classes: int, class_map: Mapping[str, int | str] | None) -> "ClassNames":
-        """The `classes` classes of `classifier`; InputError where it names another number of them."""
+    def of(
+        cls, classifier: Classifier, classes: int, class_map: VocabularyName | Mapping[str, int | str | None] | None
+    ) -> "ClassNames":
+        """The `classes` classes of `classifier`, or of a vocabulary; InputError where that has another number."""
+        if isinstance(class_map, str):
+            names, ids = _vocabulary(class_map)
+            if len(names) != classes:
+                raise InputError(
+                    f"--class-map {class_map}: names {len(names)} classes; the model gives {classes} scores"
+                )
+            return cls(classes, names, ids)
         if classifier.class_names is not None and len(classifier.class_names) != classes:
             raise InputError(f"--model: gives {classes} scores and names {len(classifier.class_names)} classes")
         return cls(classes, classifier.class_names, classifier.class_ids, class_map)
@@ -59,8 +82,14 @@ class ClassNames:
         """What class `index` is called, or None where that is not known."""
         return self._names[index] if self._names is not None else None
 
+    def leaves_out(self, label: str) -> bool:
+        """Whether the class map says that a dataset's label is not to be explained."""
+        return label in self._left_out
+
     def index(self, label: str) -> int | None:
         """The model's index for a dataset's label, or None where the model has no such class."""
+        if label in self._left_out:
+            return None
         if label in self._map:
             return self._map[label]
         known = self._named(label)
@@ -79,7 +108,10 @@ class ClassNames:
         return ClassNames(self.count, tuple(ordered))
 
     def _named(self, name: str) -> int | None:
-        return self._exact[name] if name in self._exact else self._folded.get(_plain(name))
+        if name in self._exact:
+            return self._exact[name]
+        plain = _plain(name)
+        return self._folded.get(plain, self._folded.get(_OTHER_NAMES.get(plain, plain)))
 
     def _resolve(self, name: str, target: int | str) -> int:
         index = target if isinstance(target, int) else self._named(target)

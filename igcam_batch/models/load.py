@@ -50,7 +50,16 @@ def load_model(config: AuditConfig) -> LoadedModel:
     """
     classifier = build_classifier(config.model, config.weights)
     module = classifier.module.eval().requires_grad_(False)
-    recipe = classifier.recipe.override(size=config.input_size, resize=config.resize, mean=config.mean, std=config.std)
+    recipe = classifier.recipe.override(
+        size=config.input_size,
+        resize=config.resize,
+        resize_size=config.resize_size,
+        interpolation=config.interpolation,
+        mean=config.mean,
+        std=config.std,
+        channel_order=config.channel_order,
+        pixel_range=config.pixel_range,
+    )
     probe = torch.zeros(1, 3, recipe.size, recipe.size)
     with _first_pass(config.model, recipe.size):
         layer = choose_layer(module, probe, config.layer or classifier.default_layer)

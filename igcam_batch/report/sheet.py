@@ -11,10 +11,12 @@ from matplotlib.patches import Rectangle
 
 from igcam_batch.errors import InputError
 from igcam_batch.images import Recipe, decode
+from igcam_batch.sources import SIDES
 from igcam_batch.storage import open_store
 from igcam_batch.tables import read_heatmaps, read_scores
 from igcam_batch.tables.plan import read_plan
 from igcam_batch.tables.record import read_record
+from igcam_batch.worker.fetch import fetch
 
 _INCHES = 2.1  # side of one picture
 _COLOURS = "turbo"
@@ -66,10 +68,11 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
 
 def _as_the_model_saw(planned: dict[str, Any], recipe: Recipe, max_pixels: int) -> tuple[np.ndarray, list[Any]]:
     """(size, size, 3) uint8, and the boxes on it."""
-    place, _, name = planned["uri"].rpartition("/")
-    image = decode(open_store(place).read(name), max_pixels)
-    sides = ("left", "top", "right", "bottom")
-    boxes = [recipe.box([box[side] for side in sides], image.size) for box in planned["boxes"] or ()]
+    [(_, data)] = fetch([planned])
+    if isinstance(data, OSError):
+        raise data
+    image = decode(data, max_pixels)
+    boxes = [recipe.box([box[side] for side in SIDES], image.size) for box in planned["boxes"] or ()]
     return recipe.pixels(image).transpose(1, 2, 0), boxes
 
 

@@ -9,7 +9,7 @@ from igcam_batch.storage import Store
 def folder_rows(store: Store) -> Iterator[ImageRow]:
     """Every image under the root, at any depth, unlabelled."""
     for entry in store.list():
-        if is_image(entry):
+        if is_image(entry.path):
             yield image_row(store, entry)
 
 
@@ -17,5 +17,5 @@ def imagefolder_rows(store: Store) -> Iterator[ImageRow]:
     """Every image in a sub-directory of the root, labelled with that sub-directory's name."""
     for entry in store.list():
         label, separator, _ = entry.path.partition("/")
-        if separator and is_image(entry):
+        if separator and is_image(entry.path):
             yield image_row(store, entry, (label,))

@@ -1,6 +1,6 @@
-"""One row of the manifest: an image, and what the dataset says about it."""
+"""One row of the manifest: an image, where its bytes are, and what the dataset says about it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from igcam_batch.storage import Entry, Store
@@ -16,6 +16,7 @@ class Box:
     Attributes:
         label: the dataset's name of its class.
         left, top, right, bottom: continuous pixel coordinates in the image as displayed, right and bottom exclusive.
+        segmentation: its outline as COCO writes it, polygons or run lengths, in JSON; None where there is none.
     """
 
     label: str
@@ -23,6 +24,37 @@ class Box:
     top: float
     right: float
     bottom: float
+    segmentation: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where an image lies within a larger file.
+
+    Attributes:
+        file: URI of that file.
+        offset: of its first byte, in a tar; as many follow as the row's `size` says.
+        row: its row, in a Parquet file.
+        column: of that file, as `image` or, within a struct, `image.bytes`.
+    """
+
+    file: str
+    offset: int | None = None
+    row: int | None = None
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an image cannot be explained, known before it is read.
+
+    Attributes:
+        stage: as the failure table has it.
+        error: one line that names file and place.
+    """
+
+    stage: str
+    error: str
 
 
 @dataclass(frozen=True)
@@ -30,27 +62,33 @@ class ImageRow:
     """An image that an audit will explain.
 
     Attributes:
-        image_id: its path relative to INPUT; unique in the dataset.
-        uri: where its bytes are.
-        size: bytes.
-        modified: seconds since 1970.
+        image_id: its path relative to INPUT, or the manifest's own id; unique in the dataset.
+        uri: where its bytes are, as people read it.
+        size: bytes; None where nothing was asked.
+        modified: seconds since 1970; None likewise.
         labels: the dataset's names of the classes it shows; empty where the dataset does not say.
         boxes: objects in it.
+        mask_uri: of a PNG whose pixel values are Pascal VOC's classes; None where there is none, or none is wanted.
+        part: where it lies within a larger file; None: `uri` is a file of its own.
+        problem: what is wrong with it; None: nothing that is known.
     """
 
     image_id: str
     uri: str
-    size: int
-    modified: float
+    size: int | None = None
+    modified: float | None = None
     labels: tuple[str, ...] = ()
-    boxes: tuple[Box, ...] = field(default=())
+    boxes: tuple[Box, ...] = ()
+    mask_uri: str | None = None
+    part: Part | None = None
+    problem: Problem | None = None
 
 
-def is_image(entry: Entry) -> bool:
+def is_image(path: str) -> bool:
     """Whether a file is named as an image; what its bytes hold is for the decoder to say."""
-    return PurePosixPath(entry.path).suffix.lower() in SUFFIXES
+    return PurePosixPath(path).suffix.lower() in SUFFIXES
 
 
-def image_row(store: Store, entry: Entry, labels: tuple[str, ...] = (), boxes: tuple[Box, ...] = ()) -> ImageRow:
+def image_row(store: Store, entry: Entry, labels: tuple[str, ...] = ()) -> ImageRow:
     """The row of a file in a store."""
-    return ImageRow(entry.path, store.uri(entry.path), entry.size, entry.modified, labels, boxes)
+    return ImageRow(entry.path, store.uri(entry.path), entry.size, entry.modified, labels)

@@ -1,7 +1,9 @@
-"""Pascal VOC: images in `JPEGImages/`, one XML file of boxes for each in `Annotations/`."""
+"""Pascal VOC: images in `JPEGImages/`, one XML file of objects for each in `Annotations/`, in each year's directory."""
 
 import math
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element, ParseError
 
@@ -9,48 +11,155 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources.rows import Box, ImageRow, image_row, is_image
-from igcam_batch.storage import Store
+from igcam_batch.sources.boxes import has_area
+from igcam_batch.sources.rows import Box, ImageRow, Problem, image_row, is_image
+from igcam_batch.sources.source import Notes, Wanted
+from igcam_batch.storage import Entry, Store
 
-IMAGES = "JPEGImages"
-ANNOTATIONS = "Annotations"
+IMAGES, ANNOTATIONS, MASKS, SETS = "JPEGImages", "Annotations", "SegmentationClass", "ImageSets/Main"
+_YEARS = range(2005, 2013)
+_SET = re.compile(r"(?:(\d{4})/)?([\w.\-]+)")
+_ABSENT = "-1"  # beside an image in the set of a class, as cat_test: it shows none
 
 
-def voc_rows(store: Store) -> Iterator[ImageRow]:
-    """Every image of `JPEGImages/`, with the boxes of its annotation and the classes they name; none without one.
+@dataclass(frozen=True)
+class Annotation:
+    """What the XML file of an image says.
+
+    Attributes:
+        labels: names of the classes it shows, each once, in the order of its objects.
+        boxes: its objects that have an area in the image.
+    """
+
+    labels: tuple[str, ...]
+    boxes: tuple[Box, ...]
+
+
+def years(store: Store) -> list[str]:
+    """The directories that hold VOC's: the root itself (''), or those of its years, as 'VOC2007/'."""
+    of_years = [f"{devkit}VOC{year}/" for devkit in ("", "VOCdevkit/") for year in _YEARS]
+    return [root for root in ("", *of_years) if all(_holds(store, root + name) for name in (IMAGES, ANNOTATIONS))]
+
+
+def voc_rows(store: Store, wanted: Wanted, notes: Notes) -> Iterator[ImageRow]:
+    """Every image of the image set, or of `JPEGImages/`, with the objects and classes of its annotation.
 
     Raises:
-        InputError: an annotation that cannot be read as VOC; names the file.
+        InputError: no VOC dataset, or it has no such image set.
     """
-    for entry in store.list(IMAGES):
-        if is_image(entry):
-            boxes = _boxes(store, f"{ANNOTATIONS}/{PurePosixPath(entry.path).stem}.xml")
-            yield image_row(store, entry, tuple(dict.fromkeys(box.label for box in boxes)), boxes)
+    found = years(store)
+    if not found:
+        raise InputError(f"INPUT {store.root}: --layout voc needs {IMAGES}/ and {ANNOTATIONS}/, here or in VOC2007/")
+    for root, name in _parts(store, found, wanted.image_set):
+        entries = _listed(store, root) if name is None else _of_set(store, root, name)
+        annotated = {PurePosixPath(entry.path).stem for entry in store.list(root + ANNOTATIONS)}
+        masked = {PurePosixPath(entry.path).stem for entry in store.list(root + MASKS)} if wanted.masks else set()
+        seen = set()
+        for entry in entries:
+            stem = PurePosixPath(entry.path).stem
+            seen.add(stem)
+            row = image_row(store, entry)
+            if stem in masked:
+                row = replace(row, mask_uri=store.uri(f"{root}{MASKS}/{stem}.png"))
+            if stem in annotated:
+                yield _annotated(row, store, f"{root}{ANNOTATIONS}/{stem}.xml", wanted, notes)
+            else:
+                notes.add("images have no annotation", store.uri(entry.path))
+                yield row
+        if name is None:
+            for stem in sorted(annotated - seen):
+                notes.add(f"annotations have no image in {IMAGES}/", store.uri(f"{root}{ANNOTATIONS}/{stem}.xml"))
 
 
-def _boxes(store: Store, annotation: str) -> tuple[Box, ...]:
+def read_annotation(store: Store, path: str, wanted: Wanted, notes: Notes) -> Annotation:
+    """Read an annotation; ValueError in one line where it is none.
+
+    The XML is parsed without document types and entities, so that a hostile one neither grows nor fetches anything.
+    """
     try:
-        root = fromstring(store.read(annotation), forbid_dtd=True)
-        return tuple(_box(element) for element in root.iter("object"))
-    except FileNotFoundError:
-        return ()
+        root = fromstring(store.read(path), forbid_dtd=True)
+        objects = [_object(element) for element in root.iter("object")]
+        size = tuple(_number(root, f"size/{side}") for side in ("width", "height"))
     except (ParseError, DefusedXmlException) as error:
-        raise InputError(f"{store.uri(annotation)}: not well-formed, harmless XML: {error}") from None
-    except (LookupError, ValueError) as error:  # an encoding that Python does not know; a box that is none
-        raise InputError(f"{store.uri(annotation)}: {error}") from None
+        raise ValueError(f"not well-formed, harmless XML: {error}") from None
+    except LookupError as error:  # an encoding that Python does not know
+        raise ValueError(str(error)) from None
+    kept = [box for box, difficult in objects if wanted.difficult or not difficult]
+    for box in kept:
+        if not has_area(box, *size):
+            sides = ", ".join(f"{side:g}" for side in (box.left + 1, box.top + 1, box.right, box.bottom))
+            notes.add(
+                "boxes have no area in their image and are left out",
+                f"{store.uri(path)}: object '{box.label}': bndbox {sides}",
+            )
+    labels = tuple(dict.fromkeys(box.label for box in kept))
+    return Annotation(labels, tuple(box for box in kept if has_area(box, *size)))
 
 
-def _box(element: Element) -> Box:
-    """An <object>; VOC counts pixels from 1 and includes the last, so left and top move by one."""
+def _parts(store: Store, found: list[str], image_set: str | None) -> Iterator[tuple[str, str | None]]:
+    """(directory, image set) of each part that is wanted; None: every image there is."""
+    if image_set is None:
+        for root in found:
+            yield root, None
+        return
+    match = _SET.fullmatch(image_set)
+    if match is None:
+        raise InputError(f"--image-set {image_set}: of VOC it is NAME or YEAR/NAME, as test or 2007/test")
+    year, name = match.groups()
+    having = [root for root in found if store.exists(f"{root}{SETS}/{name}.txt")]
+    chosen = [root for root in having if year is None or root.endswith(f"VOC{year}/") or root == ""]
+    if not chosen:
+        sets = sorted(PurePosixPath(entry.path).stem for root in found for entry in store.list(root + SETS))
+        there = [one for one in dict.fromkeys(sets) if "_" not in one] or sets
+        raise InputError(
+            f"--image-set {image_set}: {store.root} has no such image set in {SETS}/; there are: "
+            f"{', '.join(there) or 'none'}"
+        )
+    if len(chosen) > 1:
+        several = ", ".join(f"{root.rstrip('/')[-4:]}/{name}" for root in chosen)
+        raise InputError(f"--image-set {image_set}: several years have it; name one of {several}")
+    yield chosen[0], name
+
+
+def _listed(store: Store, root: str) -> Iterator[Entry]:
+    return (entry for entry in store.list(root + IMAGES) if is_image(entry.path))
+
+
+def _of_set(store: Store, root: str, name: str) -> Iterator[Entry]:
+    """The images that an image set names, in its order, whether they are there or not."""
+    there = {PurePosixPath(entry.path).stem: entry for entry in _listed(store, root)}
+    for line in store.read(f"{root}{SETS}/{name}.txt").decode(errors="replace").splitlines():
+        stem, *flag = line.split() or [""]
+        if stem and flag != [_ABSENT]:
+            yield there.get(stem) or Entry(f"{root}{IMAGES}/{stem}.jpg", 0, 0)
+
+
+def _annotated(row: ImageRow, store: Store, path: str, wanted: Wanted, notes: Notes) -> ImageRow:
+    try:
+        annotation = read_annotation(store, path, wanted, notes)
+    except (ValueError, OSError) as error:
+        return replace(row, problem=Problem("annotation", f"{store.uri(path)}: {error}"))
+    return replace(row, labels=annotation.labels, boxes=annotation.boxes)
+
+
+def _object(element: Element) -> tuple[Box, bool]:
+    """An <object>, and whether it is called difficult; VOC counts pixels from 1 and includes the last."""
     label = (element.findtext("name") or "").strip()
     if not label:
         raise ValueError("an object without a name")
-    try:
-        left, top, right, bottom = (
-            float(element.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")
-        )
-    except ValueError:
-        left = top = right = bottom = math.nan
+    left, top, right, bottom = (_number(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
     if not all(math.isfinite(side) for side in (left, top, right, bottom)):
         raise ValueError(f"object '{label}': bndbox must hold the numbers xmin, ymin, xmax and ymax")
-    return Box(label, left - 1, top - 1, right, bottom)
+    return Box(label, left - 1, top - 1, right, bottom), _number(element, "difficult") == 1
+
+
+def _number(element: Element, path: str) -> float:
+    """The number below an element; NaN where there is none."""
+    try:
+        return float(element.findtext(path) or "")
+    except ValueError:
+        return math.nan
+
+
+def _holds(store: Store, directory: str) -> bool:
+    return any(True for _ in store.list(directory))

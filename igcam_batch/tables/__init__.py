@@ -5,30 +5,32 @@ from igcam_batch.tables.readers import read_failures, read_heatmaps, read_scores
 from igcam_batch.tables.schemas import (
     DECODED,
     FAILURES,
-    MANIFEST,
     SCORES,
+    carried_name,
+    decoded_schema,
     heatmap_array,
     heatmaps_schema,
-    manifest_table,
+    scores_schema,
 )
 from igcam_batch.tables.shards import Committed, commit_shard, committed_shards, is_committed, read_commit
 
 __all__ = [
     "DECODED",
     "FAILURES",
-    "MANIFEST",
     "SCORES",
     "Committed",
+    "carried_name",
     "commit_shard",
     "committed_shards",
+    "decoded_schema",
     "from_ipc",
     "heatmap_array",
     "heatmaps_schema",
     "is_committed",
-    "manifest_table",
     "read_commit",
     "read_failures",
     "read_heatmaps",
     "read_scores",
+    "scores_schema",
     "to_ipc",
 ]

@@ -4,18 +4,18 @@ A shard is a range of its rows, so what is stored does not depend on how the wor
 """
 
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources import ImageRow
 from igcam_batch.storage import Store
 from igcam_batch.tables.parquet import read_parquet
-from igcam_batch.tables.schemas import MANIFEST, manifest_table
 
 PLAN_DIR = "plan"
 ROWS_PER_GROUP = 1024
@@ -28,36 +28,42 @@ class Planned:
 
     Attributes:
         images: how many.
-        labels: every label the dataset gives, sorted.
+        labels: every label the dataset gives, sorted, with the first image that has it.
     """
 
     images: int
-    labels: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_plan(store: Store, rows: Iterable[ImageRow], directory: str = PLAN_DIR) -> Planned:
-    """Freeze the rows of a source under a directory, holding no more than one file of them in memory."""
+def write_plan(store: Store, tables: Iterable[pa.Table], directory: str = PLAN_DIR) -> Planned:
+    """Freeze the rows of a source under a directory, holding no more than one file of them in memory.
+
+    Raises:
+        InputError: two images have the same id.
+    """
     store.delete(directory)
     images = 0
-    labels: set[str] = set()
-    groups = _groups(rows, ROWS_PER_GROUP)
+    labels: dict[str, str] = {}
+    ids: list[np.ndarray] = []
+    groups = _in_groups(tables, ROWS_PER_GROUP)
     for number in range(1_000_000):
-        sink = io.BytesIO()
-        before = images
-        with pq.ParquetWriter(sink, MANIFEST, compression="zstd") as writer:
-            for group in islice(groups, ROWS_PER_FILE // ROWS_PER_GROUP):
-                _refuse_odd_names(group)
-                writer.write_table(manifest_table(group))
-                images += len(group)
-                labels.update(label for row in group for label in row.labels)
-        if images == before:
+        of_file = list(islice(groups, ROWS_PER_FILE // ROWS_PER_GROUP))
+        if not of_file:
             break
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, of_file[0].schema, compression="zstd") as writer:
+            for group in of_file:
+                writer.write_table(group)
+                images += len(group)
+                _add_labels(labels, group)
+                ids.append(_hashes(group))
         store.write(_file(directory, number), sink.getvalue())
-    return Planned(images, tuple(sorted(labels)))
+    _refuse_twins(store, directory, ids)
+    return Planned(images, dict(sorted(labels.items())))
 
 
 def read_plan(store: Store, start: int, stop: int, directory: str = PLAN_DIR) -> pa.Table:
-    """Rows start (included) to stop (excluded) of the plan under a directory, in the schema MANIFEST."""
+    """Rows start (included) to stop (excluded) of the plan under a directory, in the schema they were written in."""
     parts = []
     for number in range(start // ROWS_PER_FILE, -(-stop // ROWS_PER_FILE)):
         first = number * ROWS_PER_FILE
@@ -73,17 +79,47 @@ def _file(directory: str, number: int) -> str:
     return f"{directory}/part-{number:05d}.parquet"
 
 
-def _groups(rows: Iterable[ImageRow], size: int) -> Iterator[list[ImageRow]]:
-    rows = iter(rows)
-    while group := list(islice(rows, size)):
-        yield group
+def _in_groups(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `size` each, but the last."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) < size:
+            continue
+        whole = pa.concat_tables(waiting)
+        for start in range(0, len(whole) - size + 1, size):
+            yield whole.slice(start, size)
+        waiting = [whole.slice(len(whole) - len(whole) % size)]
+    rest = pa.concat_tables(waiting) if waiting else None
+    if rest is not None and len(rest):
+        yield rest
 
 
-def _refuse_odd_names(rows: Iterable[ImageRow]) -> None:
-    for row in rows:
-        try:
-            row.uri.encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                f"{row.uri!r}: the file name is not UTF-8, so no table holds it; rename the file"
-            ) from None
+def _add_labels(labels: dict[str, str], group: pa.Table) -> None:
+    """Note each label that has not been seen, with the image that has it."""
+    found = pc.unique(pc.list_flatten(group["labels"])).to_pylist()
+    if all(label in labels for label in found):
+        return
+    for image_id, of_image in zip(group["image_id"].to_pylist(), group["labels"].to_pylist(), strict=True):
+        for label in of_image or ():
+            labels.setdefault(label, image_id)
+
+
+def _hashes(group: pa.Table) -> np.ndarray:
+    return np.fromiter(map(hash, group["image_id"].to_pylist()), dtype=np.int64, count=len(group))
+
+
+def _refuse_twins(store: Store, directory: str, ids: list[np.ndarray]) -> None:
+    """InputError where two images have one id: by their hashes, eight bytes an image, and then by themselves."""
+    hashes = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
+    ordered = np.sort(hashes)
+    for twin in ordered[1:][ordered[1:] == ordered[:-1]]:
+        seen: dict[str, int] = {}
+        for row in np.flatnonzero(hashes == twin).tolist():
+            image_id = read_plan(store, row, row + 1, directory)["image_id"][0].as_py()
+            if image_id in seen:
+                raise InputError(
+                    f"image_id {image_id}: images {seen[image_id] + 1} and {row + 1} of INPUT both have it; a column "
+                    "image_id gives each its own"
+                )
+            seen[image_id] = row

@@ -33,8 +33,8 @@ class RunRecord(BaseModel):
     """The whole of run.json.
 
     `config` are the settings that decide what the tables hold; an audit goes on only where they are equal. `plan` is
-    the directory of the frozen manifest: so many `images`, in so many `shards` of `shard_size`. `workers` are the
-    replicas that took part, in the order of the runs.
+    the directory of the frozen manifest: so many `images`, in so many `shards` of `shard_size`. `notes` say what is odd
+    about the dataset. `workers` are the replicas that took part, in the order of the runs.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -46,6 +46,8 @@ class RunRecord(BaseModel):
     images: int
     shard_size: int
     shards: int
+    layout: str = ""
+    notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     started: str
     finished: str | None = None

@@ -1,27 +1,15 @@
 """What the columns are. Every metric is a nullable float32: null where it has no value, never 0."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
 
-from igcam_batch.names import HeatmapDtype
-from igcam_batch.sources import ImageRow
+from igcam_batch.names import METRICS, PAPER_METRICS, HeatmapDtype, MetricName, metric_column
+from igcam_batch.sources import BOX, CARRIED
 
-BOX = pa.struct([(side, pa.float32()) for side in ("left", "top", "right", "bottom")] + [("label", pa.string())])
-
-MANIFEST = pa.schema(
-    [
-        pa.field("image_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("size", pa.int64()),
-        pa.field("modified", pa.float64()),
-        pa.field("labels", pa.list_(pa.string())),
-        pa.field("boxes", pa.list_(BOX)),
-    ]
-)
-"""The frozen plan, one row for each image; boxes in pixels of the image."""
+_BOX = pa.struct([field for field in BOX if field.name != "segmentation"])
+MASK = pa.struct([("label", pa.string()), ("bits", pa.binary())])
 
 DECODED = pa.schema(
     [
@@ -30,10 +18,17 @@ DECODED = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("labels", pa.list_(pa.string())),
-        pa.field("boxes", pa.list_(BOX)),
+        pa.field("boxes", pa.list_(_BOX)),
+        pa.field("masks", pa.list_(MASK)),
     ]
 )
-"""Images on their way to the model; boxes in pixels of the model's input."""
+"""Images on their way to the model: boxes in pixels of its input, masks at its size, a bit for each pixel."""
+
+
+def decoded_schema(manifest: pa.Schema) -> pa.Schema:
+    """DECODED, and what else a manifest carries along."""
+    return DECODED.append(manifest.field(CARRIED)) if CARRIED in manifest.names else DECODED
+
 
 SCORES = pa.schema(
     [
@@ -60,6 +55,23 @@ SCORES = pa.schema(
     ]
 )
 """One row for each image × target × method. `label` is the dataset's own, several joined by ', '."""
+
+
+_RESERVED = frozenset([*SCORES.names, *map(metric_column, METRICS)])
+
+
+def scores_schema(decoded: pa.Schema, metrics: Collection[MetricName]) -> pa.Schema:
+    """SCORES, then a column for each further metric, then one for each that the dataset carries along."""
+    fields = [pa.field(metric_column(name), pa.float32()) for name in metrics if name not in PAPER_METRICS]
+    if CARRIED in decoded.names:
+        fields += [field.with_name(carried_name(field.name)) for field in decoded.field(CARRIED).type]
+    return pa.schema([*SCORES, *fields])
+
+
+def carried_name(name: str) -> str:
+    """What a dataset's own column is called among the scores: `manifest_NAME` where NAME is one of theirs."""
+    return f"manifest_{name}" if name in _RESERVED else name
+
 
 FAILURES = pa.schema(
     [
@@ -90,11 +102,6 @@ def heatmap_array(maps: np.ndarray, dtype: HeatmapDtype) -> pa.ExtensionArray:
     values = pa.array(np.ascontiguousarray(maps, dtype=dtype).reshape(-1), type=_value_type(dtype))
     storage = pa.FixedSizeListArray.from_arrays(values, maps.shape[1] * maps.shape[2])
     return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(_value_type(dtype), maps.shape[1:]), storage)
-
-
-def manifest_table(rows: Iterable[ImageRow]) -> pa.Table:
-    """Rows of a source as a table in the schema MANIFEST."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=MANIFEST)
 
 
 def _value_type(dtype: HeatmapDtype) -> pa.DataType:

@@ -14,21 +14,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from igcam_batch.attribution.baselines import Baseline, blurred
-from igcam_batch.attribution.explainer import Explainer, Explanation, Prediction, default_batch_size
+from igcam_batch.attribution.explainer import Explainer, Explanation, Prediction
 from igcam_batch.attribution.fusion import fold_batch_norms
 from igcam_batch.attribution.network import DTYPES, confidences
 from igcam_batch.attribution.precision import prepare_for_half_precision
 from igcam_batch.attribution.quadrature import RULES, Adaptive
 from igcam_batch.attribution.upsample import upsample
-from igcam_batch.config import AuditConfig, BaselineImage
+from igcam_batch.config import AuditConfig
 from igcam_batch.metrics.evaluate import Explained, evaluate
 from igcam_batch.metrics.localisation import box_mask
 from igcam_batch.models import load_model
 from igcam_batch.names import MethodName
+from igcam_batch.sources import CARRIED
 from igcam_batch.storage import open_store
-from igcam_batch.tables import FAILURES, SCORES, commit_shard, heatmap_array, heatmaps_schema, is_committed, read_commit
+from igcam_batch.tables import (
+    FAILURES,
+    carried_name,
+    commit_shard,
+    heatmap_array,
+    heatmaps_schema,
+    is_committed,
+    read_commit,
+    scores_schema,
+)
+from igcam_batch.worker.batch_size import automatic_batch_size
 from igcam_batch.worker.decoded import DecodedShard
+from igcam_batch.worker.masks import unpack
+from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.targets import ChosenTarget, NoTargetError, choose_targets, pad_targets
 
 logger = logging.getLogger(__name__)
@@ -75,13 +87,21 @@ class ShardExplainer:
         device: where it runs, as `cuda:0` or `cpu`.
         labels: every label of the dataset, for a model without class names of its own.
         sha256: of the weights the driver planned with; None: any.
+        share: of the device that is this replica's own, at most 1.
 
     Raises:
         InputError: the model cannot be loaded here.
         RuntimeError: its weights are not the driver's.
     """
 
-    def __init__(self, config: AuditConfig, device: str, labels: Sequence[str] = (), sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        config: AuditConfig,
+        device: str,
+        labels: Sequence[str] = (),
+        sha256: str | None = None,
+        share: float = 1.0,
+    ) -> None:
         self._config = config
         self._device = torch.device(device)
         self._in_use = threading.Lock()
@@ -97,9 +117,7 @@ class ShardExplainer:
         self._classes = model.classes.with_directory_order(labels)
         self._map_shape = model.map_shape
         self._size = (model.recipe.size, model.recipe.size)
-        self._mean = torch.tensor(model.recipe.mean, device=self._device).view(3, 1, 1)
-        self._std = torch.tensor(model.recipe.std, device=self._device).view(3, 1, 1)
-        self._black = -self._mean / self._std
+        self._preprocess = Preprocess(model.recipe, self._device)
         probe = torch.randn(1, 3, *self._size, generator=torch.Generator().manual_seed(0))
         fold_batch_norms(model.module, model.layer, probe)
         if config.precision != "fp32":
@@ -109,12 +127,18 @@ class ShardExplainer:
             model.layer,
             methods=config.method,
             along=RULES[config.rule](config.steps) if config.tolerance is None else Adaptive(config.tolerance),
-            baselines=[self._baseline(baseline) for baseline in config.baselines],
+            baselines=[self._preprocess.baseline(baseline) for baseline in config.baselines],
             score=config.score,
             confidence=config.confidence,
-            batch_size=config.batch_size or default_batch_size(self._device),
+            batch_size=config.batch_size or 1,
             precision=config.precision,
         )
+        if config.batch_size is None:
+            targets = min(config.targets.at_most, self._classes.count)
+            self._explainer.batch_size = automatic_batch_size(
+                self._explainer, (3, *self._size), targets, self._device, share
+            )
+            logger.info("batch size %d", self._explainer.batch_size)
 
     def __call__(self, decoded: DecodedShard) -> Outcome:
         """Explain the images of a shard and commit its tables; a shard that is committed already stays as it is.
@@ -129,7 +153,7 @@ class ShardExplainer:
             tables = self._explain(decoded)
             seconds = time.perf_counter() - started
         failures = pa.concat_tables([decoded.failures, pa.Table.from_pylist(tables.failures, schema=FAILURES)])
-        scores = pa.Table.from_pylist(tables.scores, schema=SCORES)
+        scores = pa.Table.from_pylist(tables.scores, schema=scores_schema(decoded.images.schema, self._config.metric))
         images = len(decoded.images) + len(decoded.failures)
         commit_shard(self._store, decoded.shard, scores, self._heatmaps(tables), failures, images)
         return Outcome(decoded.shard, images, len(failures), len(scores), seconds)
@@ -245,6 +269,7 @@ class ShardExplainer:
                     "nodes": nodes[method][b][k],
                     "error_estimate": errors[method][b][k],
                 }
+                | {carried_name(name): value for name, value in (row.get(CARRIED) or {}).items()}
                 | measured
             )
         tables.maps += list(torch.stack([self._as_stored(of_row) for of_row in maps]).cpu().numpy())
@@ -255,28 +280,21 @@ class ShardExplainer:
             return of_row
         return F.adaptive_avg_pool2d(of_row[None, None], self._map_shape)[0, 0]
 
-    def _baseline(self, baseline: BaselineImage) -> Baseline:
-        if baseline.colour is None:
-            return blurred(baseline.sigma)
-        colour = torch.tensor(baseline.colour, device=self._device).view(3, 1, 1)
-        return ((colour - self._mean) / self._std).expand(3, *self._size)
-
     def _objects(self, row: Mapping[str, Any], target: ChosenTarget) -> Tensor:
-        """(H, W) bool: the union of the boxes of the target's class, in the model's input."""
+        """(H, W) bool: the union of the target's objects, by their boxes or their outlines, in the model's input."""
+        if self._config.objects == "masks":
+            outlines = [
+                unpack(mask["bits"], self._size)
+                for mask in row["masks"] or ()
+                if self._classes.index(mask["label"]) == target.index
+            ]
+            return torch.from_numpy(np.any(outlines, axis=0) if outlines else np.zeros(self._size, dtype=bool))
         boxes = [
             (box["left"], box["top"], box["right"], box["bottom"])
             for box in row["boxes"] or ()
             if self._classes.index(box["label"]) == target.index
         ]
         return box_mask(boxes, self._size)
-
-    def _preprocess(self, pixels: np.ndarray) -> Tensor:
-        """(n, 3, H, W) uint8 -> the model's input on its device."""
-        images = torch.from_numpy(np.require(pixels, requirements="W"))
-        if self._device.type == "cuda":
-            images = images.pin_memory()
-        images = (images.to(self._device, non_blocking=True).float() / 255 - self._mean) / self._std
-        return images.contiguous(memory_format=torch.channels_last)
 
     def _heatmaps(self, tables: _Tables) -> pa.Table:
         maps = np.stack(tables.maps) if tables.maps else np.empty((0, *self._map_shape), dtype=np.float32)

@@ -1,7 +1,7 @@
 """Which classes of each image are explained, and why those."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ class ChosenTarget:
 
     Attributes:
         index: of the model's outputs.
-        source: what chose it, as the column `target_source` says: predicted, label, top-1 ..., class.
+        source: what chose it, as the column `target_source` says: predicted, label, predicted+label where the one is
+            the other, top-1 ..., class.
     """
 
     index: int
@@ -48,15 +49,29 @@ def choose_targets(target: Target, logits: Tensor, labels: Sequence[str], classe
             return [ChosenTarget(index, f"top-{rank}") for rank, index in enumerate(best, start=1)]
         case "class":
             return [ChosenTarget(index, "class") for index in target.classes]
-        case "label" if len(labels) > 1:
-            raise NoTargetError(f"has {len(labels)} classes ({', '.join(labels)}); --target labels explains each")
-        case _ if not labels:
-            raise NoTargetError("the dataset gives it no label")
-    indices = {label: classes.index(label) for label in labels}
+    labelled = [ChosenTarget(index, "label") for index in _indices(target, labels, classes)]
+    if target.kind != "predicted+label":
+        return labelled
+    predicted = int(logits.argmax())
+    if any(chosen.index == predicted for chosen in labelled):
+        return [replace(chosen, source=target.kind) if chosen.index == predicted else chosen for chosen in labelled]
+    return [ChosenTarget(predicted, "predicted"), *labelled]
+
+
+def _indices(target: Target, labels: Sequence[str], classes: ClassNames) -> list[int]:
+    """The classes that an image's labels name, each once."""
+    if not labels:
+        raise NoTargetError("the dataset gives it no label")
+    wanted = [label for label in labels if not classes.leaves_out(label)]
+    if not wanted:
+        raise NoTargetError(f"--class-map leaves its classes out ({', '.join(labels)})")
+    if target.kind == "label" and len(wanted) > 1:
+        raise NoTargetError(f"has {len(wanted)} classes ({', '.join(wanted)}); --target labels explains each")
+    indices = {label: classes.index(label) for label in wanted}
     unknown = [label for label, index in indices.items() if index is None]
     if unknown:
         raise NoTargetError(f"the model has no class {', '.join(unknown)}; --class-map names it")
-    return [ChosenTarget(index, "label") for index in dict.fromkeys(indices.values()) if index is not None]
+    return [index for index in dict.fromkeys(indices.values()) if index is not None]
 
 
 def pad_targets(targets: Sequence[Sequence[ChosenTarget]]) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from igcam_batch.demo.photographs import write_photographs
 from igcam_batch.images import Recipe
 from igcam_batch.images.decode import decode
 from igcam_batch.metrics.localisation import box_mask
-from igcam_batch.sources import ImageRow, image_rows
-from igcam_batch.storage import open_store
+from igcam_batch.sources import SIDES, find_place, open_source
+from igcam_batch.worker.fetch import read_uri
 
 _MOST_PIXELS = 2**27
 
@@ -38,11 +39,11 @@ def read_photographs(recipe: Recipe, directories: Sequence[str]) -> Photographs:
     images, objects = [], []
     with _demo() as demo:
         for directory in (demo, *directories):
-            store = open_store(directory)
-            for row in image_rows(store, "auto"):
-                pixels, mask = _read(recipe, row, store.read(row.image_id))
-                images.append(pixels)
-                objects.append(mask)
+            for table in open_source(find_place(directory)).tables:
+                for row in table.to_pylist():
+                    pixels, mask = _read(recipe, row)
+                    images.append(pixels)
+                    objects.append(mask)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (recipe.mean, recipe.std))
     inputs = (torch.stack(images).float() / 255 - mean) / std
     return Photographs(inputs.to(DEVICE), torch.stack(objects).to(DEVICE))
@@ -55,7 +56,7 @@ def _demo() -> Iterator[str]:
         yield directory
 
 
-def _read(recipe: Recipe, row: ImageRow, data: bytes) -> tuple[Tensor, Tensor]:
-    image = decode(data, _MOST_PIXELS)
-    boxes = [recipe.box((box.left, box.top, box.right, box.bottom), image.size) for box in row.boxes]
+def _read(recipe: Recipe, row: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    image = decode(read_uri(row["uri"]), _MOST_PIXELS)
+    boxes = [recipe.box([box[side] for side in SIDES], image.size) for box in row["boxes"]]
     return torch.from_numpy(recipe.pixels(image)), box_mask(boxes, (recipe.size, recipe.size))

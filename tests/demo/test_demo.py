@@ -14,7 +14,8 @@ from igcam_batch.demo.model import efficientnet_lite0
 from igcam_batch.demo.photographs import write_photographs
 from igcam_batch.demo.run import Demo, run_demo
 from igcam_batch.images import decode
-from igcam_batch.sources import image_rows
+from igcam_batch.sources import Notes, Wanted
+from igcam_batch.sources.voc import voc_rows
 from igcam_batch.storage import open_store
 
 
@@ -35,7 +36,7 @@ def test_boxes_lie_in_their_photographs_and_carry_imagenet_s_names(tmp_path: Pat
     write_photographs(tmp_path)
     names = efficientnet_lite0().class_names
     assert names is not None
-    rows = list(image_rows(open_store(str(tmp_path)), "auto"))
+    rows = list(voc_rows(open_store(str(tmp_path)), Wanted(), Notes()))
     assert len(rows) == 6
     for row in rows:
         assert len(row.labels) == 1

@@ -196,3 +196,72 @@ class TestRecipe:
         assert pixels.dtype == np.uint8
         assert pixels.flags["C_CONTIGUOUS"]
         assert pixels.reshape(3, -1).T.tolist() == [[1, 2, 3]] * 64
+
+
+class TestChannelsAndRange:
+    CAFFE = Recipe(
+        size=32,
+        mean=(103.939, 116.779, 123.68),
+        std=(1.0, 2.0, 4.0),
+        channel_order="bgr",
+        pixel_range=255,
+    )
+
+    def test_a_colour_reaches_the_model_in_its_own_order_and_range(self):
+        assert self.CAFFE.colour(1, 0.5, 0) == pytest.approx((0 - 103.939, (127.5 - 116.779) / 2, (255 - 123.68) / 4))
+        assert Recipe().colour(*IMAGENET_MEAN) == pytest.approx((0, 0, 0))
+
+    @settings(max_examples=50, deadline=None)
+    @given(colour=st.tuples(*[st.floats(0, 1)] * 3))
+    def test_another_order_and_range_take_mean_and_std_along(self, colour):
+        """What the model sees is the same colour, with its channels the other way round."""
+        converted = Recipe().override(channel_order="bgr", pixel_range=255)
+        assert converted.colour(*colour) == pytest.approx(Recipe().colour(*colour)[::-1], abs=1e-5)
+        assert converted.override(channel_order="rgb", pixel_range=1).mean == pytest.approx(IMAGENET_MEAN)
+
+    def test_statistics_that_are_given_are_taken_as_they_are(self):
+        given = Recipe().override(mean=(1, 2, 3), std=(4, 5, 6), channel_order="bgr", pixel_range=255)
+        assert (given.mean, given.std) == ((1, 2, 3), (4, 5, 6))
+
+    def test_pixels_are_red_green_blue_whatever_the_model_takes(self):
+        image = photograph((64, 48))
+        assert (self.CAFFE.pixels(image) == Recipe(size=32).pixels(image)).all()
+
+
+class TestMask:
+    @pytest.mark.parametrize("recipe", RECIPES)
+    @settings(max_examples=40, deadline=None)
+    @given(
+        size=st.tuples(st.integers(60, 400), st.integers(60, 400)),
+        corner=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+        opposite=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    )
+    def test_a_mask_goes_where_the_box_goes_that_it_fills(self, recipe, size, corner, opposite):
+        left, right = sorted(round(share * size[0]) for share in (corner[0], opposite[0]))
+        top, bottom = sorted(round(share * size[1]) for share in (corner[1], opposite[1]))
+        mask = np.zeros(size[::-1], dtype=bool)
+        mask[top:bottom, left:right] = True
+        from igcam_batch.metrics.localisation import box_mask
+
+        boxed = box_mask([recipe.box((left, top, right, bottom), size)], (recipe.size,) * 2).numpy()
+        found = recipe.mask(mask)
+        assert found.shape == boxed.shape
+        grown = box_mask(
+            [tuple(np.add(recipe.box((left, top, right, bottom), size), (-1, -1, 1, 1)))], (recipe.size,) * 2
+        )
+        assert not (found & ~grown.numpy()).any()  # at most the pixel on the border differs
+        rows, columns = boxed.any(1).sum(), boxed.any(0).sum()
+        assert abs(int(found.any(1).sum()) - int(rows)) <= 1 or not found.any()
+        assert abs(int(found.any(0).sum()) - int(columns)) <= 1 or not found.any()
+
+    def test_beyond_the_image_nothing_is_masked(self):
+        recipe = Recipe(size=96, resize="crop", resize_size=48)
+        found = recipe.mask(np.ones((48, 48), dtype=bool))
+        assert found.sum() == 48 * 48
+        assert found[24:72, 24:72].all()
+
+
+class TestOverrideOfTheResize:
+    def test_size_and_filter_can_be_given(self):
+        recipe = Recipe(size=64, resize="crop", resize_size=80).override(resize_size=72, interpolation="bicubic")
+        assert (recipe.resize_size, recipe.interpolation, recipe.size) == (72, "bicubic", 64)

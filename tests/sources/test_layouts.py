@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from igcam_batch.sources import SUFFIXES, ImageRow, find_layout, image_rows
+from igcam_batch.sources import SUFFIXES, ImageRow, find_layout, find_place, open_source
+from igcam_batch.sources.folder import folder_rows, imagefolder_rows
 from igcam_batch.storage import LocalStore, open_store
 
 
@@ -30,11 +31,11 @@ def ids(rows) -> list[str]:
 class TestFolder:
     def test_takes_images_at_any_depth_in_a_stable_order(self, dataset):
         store = dataset("b.jpg", "a/2.png", "a/10.png", "a/b/c.webp")
-        assert ids(image_rows(store, "folder")) == ["a/10.png", "a/2.png", "a/b/c.webp", "b.jpg"]
+        assert ids(folder_rows(store)) == ["a/10.png", "a/2.png", "a/b/c.webp", "b.jpg"]
 
     def test_takes_suffixes_in_any_case_and_nothing_that_is_no_image(self, dataset):
         store = dataset("a.JPG", "b.Jpeg", "c.txt", "d.xml", "e", "jpg", "f.jpg.txt", "g.PNG", ".h.jpg", "i/.j/k.jpg")
-        assert ids(image_rows(store, "folder")) == ["a.JPG", "b.Jpeg", "g.PNG"]
+        assert ids(folder_rows(store)) == ["a.JPG", "b.Jpeg", "g.PNG"]
 
     def test_takes_every_suffix_that_torchvision_takes(self):
         from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -44,7 +45,7 @@ class TestFolder:
     def test_a_row_says_where_the_image_is_and_how_large_the_file(self, dataset):
         store = dataset("a/b.jpg")
         [entry] = store.list()
-        assert list(image_rows(store, "folder")) == [
+        assert list(folder_rows(store)) == [
             ImageRow("a/b.jpg", f"{store.root}/a/b.jpg", 3, entry.modified, labels=(), boxes=())
         ]
 
@@ -52,7 +53,7 @@ class TestFolder:
 class TestImageFolder:
     def test_labels_an_image_with_the_directory_below_the_root_that_holds_it(self, dataset):
         store = dataset("cat/1.jpg", "cat/more/2.jpg", "dog/1.jpg", "unlabelled.jpg", "dog/notes.txt")
-        assert [(row.image_id, row.labels) for row in image_rows(store, "imagefolder")] == [
+        assert [(row.image_id, row.labels) for row in imagefolder_rows(store)] == [
             ("cat/1.jpg", ("cat",)),
             ("cat/more/2.jpg", ("cat",)),
             ("dog/1.jpg", ("dog",)),
@@ -63,7 +64,7 @@ class TestImageFolder:
 
         store = dataset("n02/a.png", "n02/sub/b.JPEG", "n01/c.jpg", "n 3/d.webp", "n02/readme.md")
         theirs = ImageFolder(store.root)
-        ours = {row.uri: row.labels for row in image_rows(store, "imagefolder")}
+        ours = {row.uri: row.labels for row in imagefolder_rows(store)}
         assert ours == {path: (theirs.classes[index],) for path, index in theirs.samples}
 
 
@@ -84,11 +85,15 @@ class TestFindLayout:
         ],
     )
     def test_knows_a_layout_by_its_files(self, dataset, files, layout):
-        assert find_layout(dataset(*files)) == layout
+        assert find_layout(find_place(dataset(*files).root)) == layout
 
     @pytest.mark.parametrize(
         "files", [["a.jpg"], ["cat/a.jpg"], ["JPEGImages/a.jpg", "Annotations/b.xml"]], ids=["folder", "classes", "voc"]
     )
     def test_auto_is_the_layout_that_is_found(self, dataset, files):
-        store = dataset(*files)
-        assert list(image_rows(store, "auto")) == list(image_rows(store, find_layout(store))) != []
+        place = find_place(dataset(*files).root)
+        found, named = (
+            [row for table in open_source(place, layout).tables for row in table.to_pylist()]
+            for layout in ("auto", find_layout(place))
+        )
+        assert found == named != []

@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources import Box, ImageRow
+from igcam_batch.sources import MANIFEST, Box, ImageRow, Part, Problem, manifest_table
+from igcam_batch.sources.schema import in_tables
 from igcam_batch.storage import LocalStore, open_store
-from igcam_batch.tables import MANIFEST, manifest_table, plan
+from igcam_batch.tables import plan
 from igcam_batch.tables.plan import Planned, read_plan, write_plan
 
 
 def image(number: int) -> ImageRow:
-    boxes = tuple(Box(f"class {k}", k, 0.5, 10.25 + k, 20) for k in range(number % 3))
+    boxes = tuple(Box(f"class {k}", k, 0.5, 10.25 + k, 20, None if k == 0 else "[]") for k in range(number % 3))
     return ImageRow(f"{number}.jpg", f"/data/{number}.jpg", number, 1e9 + 0.5, (f"label {number % 4}",), boxes)
 
 
@@ -26,7 +29,15 @@ def store(tmp_path: Path, monkeypatch) -> LocalStore:
 
 class TestManifest:
     def test_keeps_all_that_a_row_says(self):
-        table = manifest_table([image(2), ImageRow("x", "/x", 5, 0.25)])
+        gone = Problem("read", "gone")
+        table = manifest_table(
+            [
+                image(2),
+                ImageRow(
+                    "x", "/x", 5, 0.25, mask_uri="/x.png", part=Part("/x.tar", 3), problem=Problem("read", "gone")
+                ),
+            ]
+        )
         assert table.schema.equals(MANIFEST)
         assert table.to_pylist() == [
             {
@@ -36,11 +47,24 @@ class TestManifest:
                 "modified": 1e9 + 0.5,
                 "labels": ["label 2"],
                 "boxes": [
-                    {"left": 0, "top": 0.5, "right": 10.25, "bottom": 20, "label": "class 0"},
-                    {"left": 1, "top": 0.5, "right": 11.25, "bottom": 20, "label": "class 1"},
+                    {"left": 0, "top": 0.5, "right": 10.25, "bottom": 20, "label": "class 0", "segmentation": None},
+                    {"left": 1, "top": 0.5, "right": 11.25, "bottom": 20, "label": "class 1", "segmentation": "[]"},
                 ],
+                "mask_uri": None,
+                "part": None,
+                "problem": None,
             },
-            {"image_id": "x", "uri": "/x", "size": 5, "modified": 0.25, "labels": [], "boxes": []},
+            {
+                "image_id": "x",
+                "uri": "/x",
+                "size": 5,
+                "modified": 0.25,
+                "labels": [],
+                "boxes": [],
+                "mask_uri": "/x.png",
+                "part": {"file": "/x.tar", "offset": 3, "row": None, "column": None},
+                "problem": {"stage": "read", "error": "gone"},
+            },
         ]
 
     def test_of_no_images_has_the_schema(self):
@@ -51,33 +75,33 @@ class TestPlan:
     @pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 7, 12, 20])
     def test_any_range_of_rows_is_read_back(self, store, count):
         rows = [image(number) for number in range(count)]
-        assert write_plan(store, iter(rows)).images == count
+        assert write_plan(store, in_tables(iter(rows))).images == count
         for start in range(count):
             for stop in range(start + 1, count + 1):
                 assert read_plan(store, start, stop).equals(manifest_table(rows[start:stop]))
 
     def test_has_as_many_files_as_it_needs(self, store):
-        write_plan(store, (image(number) for number in range(13)))
+        write_plan(store, in_tables(image(number) for number in range(13)))
         assert [entry.path for entry in store.list("plan")] == [f"plan/part-{n:05d}.parquet" for n in range(3)]
 
     def test_says_how_many_images_and_which_labels(self, store):
-        assert write_plan(store, (image(number) for number in range(7))) == Planned(
-            7, ("label 0", "label 1", "label 2", "label 3")
-        )
+        planned = write_plan(store, in_tables(image(number) for number in range(7, 0, -1)))
+        assert planned == Planned(7, {"label 0": "4.jpg", "label 1": "5.jpg", "label 2": "6.jpg", "label 3": "7.jpg"})
+        assert list(planned.labels) == sorted(planned.labels)
 
     def test_of_no_images_writes_nothing(self, store):
-        assert write_plan(store, []) == Planned(0, ())
+        assert write_plan(store, []) == Planned(0)
         assert list(store.list()) == []
 
     def test_replaces_a_longer_one_in_full(self, store):
-        write_plan(store, (image(number) for number in range(20)))
-        write_plan(store, [image(99)])
+        write_plan(store, in_tables(image(number) for number in range(20)))
+        write_plan(store, in_tables([image(99)]))
         assert [entry.path for entry in store.list("plan")] == ["plan/part-00000.parquet"]
         assert read_plan(store, 0, 1)["image_id"].to_pylist() == ["99.jpg"]
 
     def test_in_another_directory_leaves_the_first_alone(self, store):
-        write_plan(store, [image(1)])
-        write_plan(store, [image(2), image(3)], "plan-2")
+        write_plan(store, in_tables([image(1)]))
+        write_plan(store, in_tables([image(2), image(3)]), "plan-2")
         assert read_plan(store, 0, 1)["image_id"].to_pylist() == ["1.jpg"]
         assert read_plan(store, 1, 2, "plan-2")["image_id"].to_pylist() == ["3.jpg"]
 
@@ -88,17 +112,39 @@ class TestPlan:
             for number in range(18):
                 if number % 6 == 0:
                     assert len(list(store.list("plan"))) == number // 6
-                yield image(number)
+                yield manifest_table([image(number)])
 
         write_plan(store, source())
 
     def test_names_in_any_script_are_kept(self, store):
         row = ImageRow("猫/Ä b'\"\n.jpg", "/猫/Ä b'\"\n.jpg", 1, 0.0, ("猫",))
-        write_plan(store, [row])
+        write_plan(store, in_tables([row]))
         assert read_plan(store, 0, 1).equals(manifest_table([row]))
 
-    def test_a_name_that_is_no_utf8_is_refused(self, store):
+    def test_an_image_whose_name_is_no_utf8_is_planned_as_one_that_cannot_be_read(self, store):
         name = b"\xff.jpg".decode("utf-8", "surrogateescape")
-        with pytest.raises(InputError, match=r"xff|udcff.*not UTF-8") as caught:
-            write_plan(store, [ImageRow(name, f"/{name}", 1, 0.0)])
-        str(caught.value).encode()
+        write_plan(store, in_tables([ImageRow(name, f"/{name}", 1, 0.0), image(1)]))
+        odd, fine = read_plan(store, 0, 2).to_pylist()
+        assert (odd["image_id"], odd["problem"]) == (
+            "\\udcff.jpg",
+            {"stage": "read", "error": "the file name is not UTF-8"},
+        )
+        assert fine["problem"] is None
+
+    @pytest.mark.parametrize("ids", [["a", "b", "a"], ["a"] * 20, [*map(str, range(20)), "3"]], ids=len)
+    def test_two_images_of_one_id_are_refused_by_name_and_number(self, store, ids):
+        first, second = next((ids.index(one), n) for n, one in enumerate(ids) if one in ids[:n])
+        with pytest.raises(InputError, match=rf"^image_id {ids[second]}: images {first + 1} and {second + 1} of INPUT"):
+            write_plan(store, in_tables(ImageRow(one, f"/{n}.jpg") for n, one in enumerate(ids)))
+
+    def test_ids_that_only_hash_alike_are_not_the_same(self, store, monkeypatch):
+        monkeypatch.setattr(plan, "_hashes", lambda group: np.zeros(len(group), dtype=np.int64))
+        assert write_plan(store, in_tables(image(number) for number in range(9))).images == 9
+
+    def test_columns_that_a_dataset_carries_along_are_kept(self, store):
+        carried = [pa.field("camera", pa.string()), pa.field("taken", pa.timestamp("us"))]
+        rows = manifest_table([image(n) for n in range(8)])
+        values = pa.array([{"camera": f"c{n}", "taken": n} for n in range(8)], pa.struct(carried))
+        table = rows.append_column(pa.field("carried", pa.struct(carried)), values)
+        write_plan(store, [table.slice(0, 5), table.slice(5)])
+        assert read_plan(store, 2, 8).equals(table.slice(2))

@@ -15,9 +15,9 @@ from igcam_batch.attribution.split import Split
 from igcam_batch.config import load_config
 from igcam_batch.models import load_model
 from igcam_batch.names import METHODS
-from igcam_batch.sources import image_rows
+from igcam_batch.sources import manifest_table
+from igcam_batch.sources.folder import folder_rows
 from igcam_batch.storage import open_store
-from igcam_batch.tables import manifest_table
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.read import read_shard
@@ -33,7 +33,7 @@ def make(pictures: Callable[..., Path], tmp_path: Path) -> Make:
         images = pictures(*(f"{index}.png" for index in range(7)))
         flags = {"input": str(images), "output": str(tmp_path / output), "model": "factories:small_cnn", "steps": 5}
         config = load_config({name: value for name, value in (flags | settings).items() if value is not None})
-        manifest = manifest_table(image_rows(open_store(config.input), "folder"))
+        manifest = manifest_table(folder_rows(open_store(config.input)))
         decoded = read_shard(0, manifest, load_model(config).recipe, config.max_pixels)
         return ShardExplainer(config, "cpu"), decoded
 

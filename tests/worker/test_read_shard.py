@@ -11,8 +11,8 @@ from drawings import picture
 from PIL import Image
 
 from igcam_batch.images import Recipe
-from igcam_batch.sources import Box, ImageRow
-from igcam_batch.tables import DECODED, FAILURES, manifest_table
+from igcam_batch.sources import Box, ImageRow, manifest_table
+from igcam_batch.tables import DECODED, FAILURES
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.read import read_shard
 

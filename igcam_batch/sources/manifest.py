@@ -1,0 +1,182 @@
+"""A manifest: a table in CSV, JSON Lines or Parquet that says where each image is, and whatever else is known of it."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from igcam_batch.errors import InputError
+from igcam_batch.sources.boxes import SIDES, box_of
+from igcam_batch.sources.place import MANIFESTS, PARQUET, Place
+from igcam_batch.sources.schema import CARRIED, MANIFEST, manifest_schema
+from igcam_batch.storage import Store
+
+URI, IMAGE_ID, LABEL, LABELS, BOXES = "uri", "image_id", "label", "labels", "boxes"
+_OURS = (URI, IMAGE_ID, LABEL, LABELS, BOXES)
+_TEXT = {name: pa.string() for name in _OURS}
+_BLOCK = 16 << 20  # bytes of CSV or JSON at a time; types are inferred from the first
+_IN_FULL = r"^(/|[A-Za-z][A-Za-z0-9+.\-]*://)"
+_SEPARATOR = "|"  # between the labels of an image, in CSV
+
+
+def manifest_file(store: Store) -> str | None:
+    """The manifest of a directory: a file called manifest.csv, .jsonl, .ndjson or .parquet; None without one."""
+    names = [f"manifest{suffix}" for suffix in (*MANIFESTS, PARQUET)]
+    return next((name for name in names if store.exists(name)), None)
+
+
+def manifest_tables(place: Place) -> Iterator[pa.Table]:
+    """The rows of a manifest, in its order, in the schema `manifest_schema(...)` of its further columns.
+
+    `uri` may be a path, relative to the manifest's directory or absolute, or a URI; `image_id` is the uri as written
+    where there is no such column. `label` or `labels` (in CSV `cat|dog`) and `boxes` (objects of label, left, top,
+    right, bottom; in CSV as JSON) are optional; every other column is carried through to the scores.
+
+    Raises:
+        InputError: no such file, not readable as a table, no column `uri`, or a row that says nothing; names the line.
+    """
+    file = place.file or manifest_file(place.store)
+    if file is None:
+        raise InputError(
+            f"INPUT {place.store.root}: --layout manifest needs manifest.csv, .jsonl or .parquet, or a file"
+        )
+    uri = place.store.uri(file)
+    first_line = 2 if file.endswith(".csv") else 1
+    rows = 0
+    schema: pa.Schema | None = None
+    for table in _read(place.store, file, uri):
+        if URI not in table.column_names:
+            raise InputError(f"{uri}: no column 'uri'; there are: {', '.join(table.column_names) or 'none'}")
+        columns = _Columns(table, uri, rows + first_line, place.store.root)
+        converted = columns.manifest()
+        schema = schema or converted.schema
+        yield _as(converted, schema, uri)
+        rows += len(table)
+
+
+def _read(store: Store, file: str, uri: str) -> Iterator[pa.Table]:
+    suffix = PurePosixPath(file).suffix.lower()
+    try:
+        with store.open(file) as stream:
+            if suffix == PARQUET:
+                parquet = pq.ParquetFile(stream, pre_buffer=False)
+                for batch in parquet.iter_batches(use_threads=False):
+                    yield pa.Table.from_batches([batch])
+            elif suffix in MANIFESTS[1:]:
+                reader = pyarrow.json.open_json(stream, pyarrow.json.ReadOptions(use_threads=False, block_size=_BLOCK))
+                for batch in reader:
+                    yield pa.Table.from_batches([batch])
+            else:
+                options = pyarrow.csv.ConvertOptions(column_types=_TEXT, strings_can_be_null=True)
+                parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+                read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK)
+                for batch in pyarrow.csv.open_csv(stream, read, parse, options):
+                    yield pa.Table.from_batches([batch])
+    except OSError as error:
+        raise InputError(f"{uri}: {error.strerror or error}") from None
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{uri}: not readable as a table: {' '.join(str(error).split())}") from None
+
+
+class _Columns:
+    """Some rows of a manifest, column by column."""
+
+    def __init__(self, table: pa.Table, uri: str, line: int, root: str) -> None:
+        self._table = table
+        self._uri = uri
+        self._line = line
+        self._root = root
+
+    def manifest(self) -> pa.Table:
+        """The rows in the schema of the plan."""
+        written = self._text(URI)
+        in_full = pc.match_substring_regex(written, _IN_FULL)
+        resolved = pc.if_else(in_full, written, pc.binary_join_element_wise(self._root.rstrip("/"), written, "/"))
+        columns: dict[str, Any] = {
+            "image_id": self._text(IMAGE_ID) if IMAGE_ID in self._table.column_names else written,
+            "uri": resolved,
+            "labels": self._labels(),
+            "boxes": self._boxes(),
+        }
+        length = len(self._table)
+        arrays = [columns.get(field.name, pa.nulls(length, field.type)) for field in MANIFEST]
+        further = [name for name in self._table.column_names if name not in _OURS]
+        fields = [self._table.schema.field(name) for name in further]
+        if further:
+            arrays.append(pa.StructArray.from_arrays([_whole(self._table[name]) for name in further], fields=fields))
+        return pa.Table.from_arrays([_whole(array) for array in arrays], schema=manifest_schema(fields))
+
+    def _text(self, name: str) -> pa.ChunkedArray:
+        """A column that every row must have."""
+        text = self._table[name].cast(pa.string())
+        empty = pc.fill_null(pc.equal(text, ""), True)
+        if pc.any(empty).as_py():
+            raise InputError(f"{self._uri}: line {self._line + pc.index(empty, True).as_py()}: no {name}")
+        return text
+
+    def _labels(self) -> pa.Array:
+        """One list for each row, empty where nothing is said."""
+        for name in (LABELS, LABEL):
+            if name not in self._table.column_names:
+                continue
+            column = _whole(self._table[name])
+            if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+                return pa.array(
+                    [[str(label) for label in labels or ()] for labels in column.to_pylist()], pa.list_(pa.string())
+                )
+            separator = _SEPARATOR if name == LABELS else None
+            texts = [None if label is None else str(label) for label in column.to_pylist()]
+            return pa.array([_split(text, separator) for text in texts], pa.list_(pa.string()))
+        return pa.array([[]] * len(self._table), pa.list_(pa.string()))
+
+    def _boxes(self) -> pa.Array:
+        if BOXES not in self._table.column_names:
+            return pa.array([[]] * len(self._table), MANIFEST.field("boxes").type)
+        found = []
+        for number, value in enumerate(self._table[BOXES].to_pylist()):
+            try:
+                boxes = json.loads(value) if isinstance(value, str) else value
+                found.append([asdict(box_of(each)) for each in boxes or ()])
+            except (TypeError, ValueError, KeyError, AttributeError) as error:
+                raise InputError(
+                    f"{self._uri}: line {self._line + number}: boxes must be a list of objects with label, "
+                    f"{', '.join(SIDES)}, as numbers: {_said(error)}"
+                ) from None
+        return pa.array(found, MANIFEST.field("boxes").type)
+
+
+def _split(text: str | None, separator: str | None) -> list[str]:
+    if not text:
+        return []
+    return [label.strip() for label in text.split(separator)] if separator else [text]
+
+
+def _said(error: Exception) -> str:
+    text = re.sub(r"\s+", " ", str(error))[:120]
+    return f"no {text}" if isinstance(error, KeyError) else text
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _as(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
+    """A later part of a file, in the types of its first."""
+    if table.schema.equals(schema):
+        return table
+    names = [field.name for field in schema.field(CARRIED).type] if CARRIED in schema.names else []
+    try:
+        return table.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
+        raise InputError(
+            f"{uri}: its columns ({', '.join(names)}) change their types on the way ({' '.join(str(error).split())}); "
+            "write it as Parquet, which has types"
+        ) from None

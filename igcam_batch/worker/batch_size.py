@@ -1,0 +1,64 @@
+"""How many images × steps go through the network at once, where nobody says."""
+
+from collections.abc import Callable
+
+import torch
+
+from igcam_batch.attribution.explainer import Explainer, default_batch_size
+
+_MOST_ON_GPUS = 256  # more keep no GPU busier
+_SHARE = 0.8  # of the memory, for fragments and for images with more targets
+_PROBES = (2, 4)
+
+
+def automatic_batch_size(
+    explainer: Explainer, image_shape: tuple[int, int, int], targets: int, device: torch.device, share: float
+) -> int:
+    """The largest power of two that the device's memory holds, by what two small batches take; on CPUs the default.
+
+    Depends on the model, the settings and the device alone, never on timing, so that a run that is repeated computes
+    the same batches.
+
+    Args:
+        explainer: the engine, on the device.
+        image_shape: (3, H, W) of the model's input.
+        targets: classes explained in an image.
+        device: where it runs.
+        share: of the device that is this process's own, at most 1.
+    """
+    if device.type != "cuda":
+        return default_batch_size(device)
+
+    def peak(images: int) -> int:
+        torch.cuda.reset_peak_memory_stats(device)
+        explainer.batch_size = images
+        prediction = explainer.predict(torch.zeros(images, *image_shape, device=device))
+        explainer.explain(prediction, torch.arange(targets, device=device).expand(images, -1))
+        return torch.cuda.max_memory_allocated(device)
+
+    try:
+        peak(_PROBES[0])  # libraries take workspaces in their first pass
+        free, total = torch.cuda.mem_get_info(device)
+        memory = min(free + torch.cuda.memory_reserved(device), int(total * share))
+        return largest_batch(peak, memory)
+    except torch.OutOfMemoryError:
+        return 1
+    finally:
+        torch.cuda.empty_cache()
+
+
+def largest_batch(peak: Callable[[int], int], memory: int) -> int:
+    """The largest power of two, up to 256, whose peak fits into 80 % of `memory`, by a line through two probes.
+
+    Args:
+        peak: images in a batch -> bytes allocated at its worst moment.
+        memory: bytes there are.
+    """
+    low, high = (peak(images) for images in _PROBES)
+    each = max(1, high - low) / (_PROBES[1] - _PROBES[0])
+    fixed = max(0.0, low - each * _PROBES[0])
+    fitting = (_SHARE * memory - fixed) / each
+    size = 1
+    while size * 2 <= min(fitting, _MOST_ON_GPUS):
+        size *= 2
+    return size

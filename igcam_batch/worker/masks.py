@@ -1,0 +1,88 @@
+"""The outlines of an image's objects as masks of the model's input: Pascal VOC's PNGs, COCO's segmentations."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
+
+from igcam_batch.images import DecodeError, Recipe
+from igcam_batch.vocabularies import VOC
+
+Mask = dict[str, Any]  # label, bits: a row of the column `masks` of DECODED
+
+
+def object_masks(
+    row: Mapping[str, Any], segmentation: bytes | None, size: tuple[int, int], recipe: Recipe
+) -> list[Mask]:
+    """The union of the outlines of each class in an image, carried through the geometry of its pixels.
+
+    A class counts only where each of its objects has an outline: one that is missing would make those that are there
+    look like all of it.
+
+    Args:
+        row: of the manifest.
+        segmentation: the PNG that `mask_uri` names, if it names one.
+        size: (width, height) of the image.
+        recipe: how the image becomes the model's input.
+
+    Raises:
+        DecodeError: an outline that cannot be read.
+    """
+    of_voc = segmentation is not None
+    outlines = _of_voc(segmentation, row["labels"]) if of_voc else _of_coco(row["boxes"] or (), size)
+    return [{"label": label, "bits": pack(recipe.mask(mask))} for label, mask in outlines.items()]
+
+
+def pack(mask: np.ndarray) -> bytes:
+    """A bool mask, a bit for each pixel."""
+    return np.packbits(mask).tobytes()
+
+
+def unpack(bits: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """What `pack` was given."""
+    return np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(bool)
+
+
+def _of_voc(png: bytes, labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Pixel values 1 to 20 are the classes in VOC's order; 255 is a border that belongs to none."""
+    try:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            values = np.asarray(image)
+    except Exception as error:  # decoders raise nearly anything on damaged input
+        raise DecodeError(f"its segmentation: {type(error).__name__}: {error}") from None
+    if values.ndim != 2:
+        raise DecodeError("its segmentation: not a PNG of class numbers, one channel")
+    return {label: values == VOC.index(label) + 1 for label in labels if label in VOC}
+
+
+def _of_coco(boxes: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    width, height = size
+    found: dict[str, np.ndarray] = {}
+    for label in dict.fromkeys(box["label"] for box in boxes):
+        outlines = [box["segmentation"] for box in boxes if box["label"] == label]
+        if all(outlines):
+            found[label] = np.any([_rasterise(outline, width, height) for outline in outlines], axis=0)
+    return found
+
+
+def _rasterise(outline: str, width: int, height: int) -> np.ndarray:
+    """COCO's polygons, or its run lengths, as it rasterises them itself: (height, width) bool."""
+    try:
+        value = json.loads(outline)
+        runs = coco.frPyObjects(value, height, width) if _uncompressed(value) else value
+        if isinstance(runs, list):
+            runs = coco.merge(runs)
+        mask = coco.decode(runs).astype(bool)
+    except Exception as error:  # written in C, it raises nearly anything
+        raise DecodeError(f"its segmentation: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    if mask.shape != (height, width):
+        raise DecodeError(f"its segmentation: of {mask.shape[1]} x {mask.shape[0]} pixels; it has {width} x {height}")
+    return mask
+
+
+def _uncompressed(value: Any) -> bool:
+    return isinstance(value, list) or isinstance(value.get("counts"), list)
