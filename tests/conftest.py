@@ -1,12 +1,16 @@
-"""What every test may use: photographs of its own, a small network, and one Ray cluster for those that need it."""
+"""What every test may use: photographs of its own, a small network, and one Ray cluster and one
+S3 server for those that need them.
+"""
 
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from drawings import picture
+from s3_server import S3Server, serve_s3
 
 TESTS = Path(__file__).parent
 
@@ -40,3 +44,23 @@ def ray_cluster() -> Iterator[None]:
     yield
     ray.shutdown()
     sys.path.remove(str(TESTS))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for all tests of a process; those that ask for it are of the xdist group `s3`, or share another."""
+    with serve_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket by name, and an environment whose AWS settings lead to it and to nothing else."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    client, name = s3_server.client(), f"bucket-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    yield name
+    client.delete_bucket(Bucket=name)  # with what it holds: this server does so

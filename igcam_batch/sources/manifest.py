@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,27 +63,31 @@ def manifest_tables(place: Place) -> Iterator[pa.Table]:
 
 
 def _read(store: Store, file: str, uri: str) -> Iterator[pa.Table]:
-    suffix = PurePosixPath(file).suffix.lower()
+    """The table, some rows at a time."""
     try:
         with store.open(file) as stream:
-            if suffix == PARQUET:
-                parquet = pq.ParquetFile(stream, pre_buffer=False)
-                for batch in parquet.iter_batches(use_threads=False):
-                    yield pa.Table.from_batches([batch])
-            elif suffix in MANIFESTS[1:]:
-                reader = pyarrow.json.open_json(stream, pyarrow.json.ReadOptions(use_threads=False, block_size=_BLOCK))
-                for batch in reader:
-                    yield pa.Table.from_batches([batch])
-            else:
-                options = pyarrow.csv.ConvertOptions(column_types=_TEXT, strings_can_be_null=True)
-                parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-                read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK)
-                for batch in pyarrow.csv.open_csv(stream, read, parse, options):
-                    yield pa.Table.from_batches([batch])
+            for batch in _batches(stream, PurePosixPath(file).suffix.lower()):
+                table = pa.Table.from_batches([batch])
+                if not all(table.column_names):
+                    raise pa.ArrowInvalid("a column has no name")
+                yield table
     except OSError as error:
         raise InputError(f"{uri}: {error.strerror or error}") from None
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise InputError(f"{uri}: not readable as a table: {' '.join(str(error).split())}") from None
+
+
+def _batches(stream: BinaryIO, suffix: str) -> Iterable[pa.RecordBatch]:
+    if suffix == PARQUET:
+        return pq.ParquetFile(stream, pre_buffer=False).iter_batches(use_threads=False)
+    if suffix == MANIFESTS[0]:
+        return pyarrow.csv.open_csv(
+            stream,
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
+            pyarrow.csv.ParseOptions(newlines_in_values=True),
+            pyarrow.csv.ConvertOptions(column_types=_TEXT, strings_can_be_null=True),
+        )
+    return pyarrow.json.open_json(stream, pyarrow.json.ReadOptions(use_threads=False, block_size=_BLOCK))
 
 
 class _Columns:

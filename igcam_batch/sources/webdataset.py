@@ -41,6 +41,9 @@ def webdataset_rows(place: Place) -> Iterator[ImageRow]:
                 members = _members(tar, uri)
                 for _, together in groupby(members, key=lambda member: _key(member.name)):
                     yield from _samples(tar, list(together), file, uri)
+                stream.seek(tar.offset)
+                if any(rest := stream.read(tarfile.BLOCKSIZE)) or 0 < len(rest) < tarfile.BLOCKSIZE:
+                    raise tarfile.ReadError(f"no member begins at byte {tar.offset}")
         except tarfile.TarError as error:
             raise InputError(f"{uri}: no tar file, or a damaged one: {error}") from None
         except OSError as error:

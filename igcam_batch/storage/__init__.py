@@ -8,8 +8,12 @@ __all__ = ["Entry", "LocalStore", "Store", "open_store"]
 
 
 def open_store(uri: str) -> Store:
-    """The store that a path or URI names; InputError for a scheme there is no store for."""
+    """The store that a path, a `file://` or an `s3://` URI names; InputError for a scheme there is no store for."""
     scheme, separator, _ = uri.partition("://")
+    if scheme == "s3" and separator:
+        from igcam_batch.storage.s3 import S3Store  # boto3, for those who ask for it
+
+        return S3Store(uri)
     if separator and scheme != "file":
-        raise InputError(f"{uri}: {scheme}:// cannot be read yet; name a directory")
+        raise InputError(f"{uri}: {scheme}:// cannot be read; name a directory or an s3:// URI")
     return LocalStore(uri.removeprefix("file://"))

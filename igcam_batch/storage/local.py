@@ -50,6 +50,12 @@ class LocalStore:
         """The whole file."""
         return (self._root / path).read_bytes()
 
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """A part of the file."""
+        with self.open(path) as file:
+            file.seek(start)
+            return file.read(length)
+
     def open(self, path: str) -> BinaryIO:
         """The file for reading in parts."""
         return (self._root / path).open("rb")

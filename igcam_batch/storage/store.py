@@ -40,6 +40,10 @@ class Store(Protocol):
         """The whole file; OSError where that fails."""
         ...
 
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """`length` bytes of the file from `start` on, or as many as there are; OSError where that fails."""
+        ...
+
     def open(self, path: str) -> BinaryIO:
         """The file for reading in parts; OSError where that fails."""
         ...

@@ -102,7 +102,9 @@ class TestImageSets:
         dataset([image(1)], [], name="train2017")
         root = dataset([image(2)], [], name="val2017")
         assert [row.image_id for row in rows(root, image_set="val2017")] == ["val2017/000000000002.jpg"]
-        with pytest.raises(InputError, match=r"several instances files; --image-set names one; .*: train2017, val2017$"):
+        with pytest.raises(
+            InputError, match=r"several instances files; --image-set names one; .*: train2017, val2017$"
+        ):
             rows(root)
         with pytest.raises(InputError, match=r"^--image-set test: .*there are: train2017, val2017$"):
             rows(root, image_set="test")
@@ -145,7 +147,9 @@ class TestWhatIsRefused:
     def test_images_that_are_nowhere_are_looked_for_in_the_usual_places(self, dataset):
         root = dataset([image(1)], [])
         (root / "val2017" / f"{1:012d}.jpg").unlink()
-        with pytest.raises(InputError, match=rf"none of its first 1 images is there, as 0+1.jpg; looked in {root}/val2017"):
+        with pytest.raises(
+            InputError, match=rf"none of its first 1 images is there, as 0+1.jpg; looked in {root}/val2017"
+        ):
             rows(root)
 
 
@@ -161,7 +165,9 @@ class TestOddities:
             f"1 annotations have no category and are left out; the first: {uri}: annotation 6: category 55",
         ]
 
-    @pytest.mark.parametrize("bbox", [(5, 5, 0, 9), (5, 5, 9, -1), (100, 0, 5, 5), (0, 81, 5, 5), (-9, 0, 5, 5)], ids=str)
+    @pytest.mark.parametrize(
+        "bbox", [(5, 5, 0, 9), (5, 5, 9, -1), (100, 0, 5, 5), (0, 81, 5, 5), (-9, 0, 5, 5)], ids=str
+    )
     def test_a_box_without_area_in_its_image_is_left_out_and_told(self, dataset, bbox):
         root = dataset([image(1)], [thing(4, 1, 18, bbox), thing(5, 1)])
         notes = Notes()

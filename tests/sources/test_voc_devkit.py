@@ -80,7 +80,9 @@ class TestImageSets:
             root = devkit(year, a=CAT)
             (root / "ImageSets" / "Main" / "val.txt").write_text("a")
         assert [row.image_id for row in rows(tmp_path, image_set="2012/val")] == ["VOC2012/JPEGImages/a.jpg"]
-        with pytest.raises(InputError, match=r"^--image-set val: several years have it; name one of 2007/val, 2012/val$"):
+        with pytest.raises(
+            InputError, match=r"^--image-set val: several years have it; name one of 2007/val, 2012/val$"
+        ):
             rows(tmp_path, image_set="val")
 
     @pytest.mark.parametrize("name", ["nonsense", "2011/test", "../../etc/passwd", "a/b/c"])

@@ -1,0 +1,185 @@
+"""Objects in S3, or in what speaks its protocol (SeaweedFS, MinIO, Ceph): boto3 behind `Store`."""
+
+import errno
+import functools
+import io
+import re
+import time
+from collections.abc import Iterator, Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, BinaryIO
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+
+from igcam_batch.errors import InputError
+from igcam_batch.storage.s3_client import client_for
+from igcam_batch.storage.s3_errors import BROKEN_BODY, error_code
+from igcam_batch.storage.s3_file import RangedFile
+from igcam_batch.storage.store import Entry
+
+_MIB = 2**20
+_READ_AHEAD = _MIB
+_MULTIPART = 64 * _MIB
+_PAUSES = (0.2, 1.0, 3.0)  # seconds before a body that broke off is asked for again
+_PROBE_SECONDS = 10
+
+
+class S3Store:
+    """The keys below a prefix. See `Store`.
+
+    Endpoint, region and credentials are those of boto3 (AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE, ...); without
+    credentials, requests are unsigned. Holds no connection, so that it can be sent to another process.
+
+    Args:
+        root: `s3://BUCKET` or `s3://BUCKET/PREFIX`.
+
+    Raises:
+        InputError: `root` is no such URI.
+    """
+
+    def __init__(self, root: str) -> None:
+        bucket, _, prefix = root.removeprefix("s3://").partition("/")
+        self._bucket, self._prefix = bucket, prefix.rstrip("/")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}", bucket):
+            raise InputError(f"{root}: `{bucket}` is no name of a bucket; write s3://BUCKET/PREFIX")
+        if self._prefix and not _is_path(self._prefix):
+            raise InputError(f"{root}: a prefix has no part that is empty, `.` or `..`; write s3://BUCKET/PREFIX")
+        self.root = f"s3://{bucket}/{self._prefix}".rstrip("/")
+
+    def uri(self, path: str) -> str:
+        """`s3://BUCKET/PREFIX/` and `path`."""
+        return f"{self.root}/{path}" if path else self.root
+
+    def probe(self) -> None:
+        """Ask for the name of one key, so that a wrong bucket, credential or endpoint is known within ten seconds.
+
+        Raises:
+            InputError: what is wrong, and the way out.
+        """
+        outcome: SimpleQueue[Exception | None] = SimpleQueue()
+
+        def ask() -> None:
+            try:
+                with client_for(self.root, quick=True) as client:
+                    client.list_objects_v2(Bucket=self._bucket, Prefix=self._below(""), MaxKeys=1)
+                outcome.put(None)
+            except Exception as error:  # whatever it is, it is the caller's
+                outcome.put(error)
+
+        # in a thread, as a name server, a host of many addresses, or a credential process can each take its own time
+        Thread(target=ask, daemon=True).start()
+        try:
+            error = outcome.get(timeout=_PROBE_SECONDS)
+        except Empty:
+            line = f"no answer within {_PROBE_SECONDS} s; check AWS_ENDPOINT_URL, AWS_PROFILE and the network"
+            raise InputError(f"{self.root}: {line}") from None
+        if isinstance(error, OSError):
+            raise InputError(f"{self.root}: {error.strerror}")
+        if error is not None:
+            raise error
+
+    def list(self, under: str = "", *, recursive: bool = True) -> Iterator[Entry]:
+        """Objects below a prefix, in the order S3 lists them: by the bytes of the key, so `a.txt` before `a/1.txt`.
+
+        Left out beside hidden ones are keys that end with `/`, and those that are no path: with a part that is empty.
+        """
+        below = self._below(under.rstrip("/"))
+        for page in self._pages(under, below, {} if recursive else {"Delimiter": "/"}):
+            for found in page.get("Contents", ()):
+                name = found["Key"].removeprefix(below)
+                if _is_path(name) and not any(part.startswith(".") for part in name.split("/")):
+                    path = f"{under.rstrip('/')}/{name}".lstrip("/")
+                    yield Entry(path, found["Size"], found["LastModified"].timestamp())
+
+    def _pages(self, under: str, below: str, options: dict[str, str]) -> Iterator[dict[str, Any]]:
+        with client_for(self.uri(under)) as client:
+            yield from client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below, **options)
+
+    def read(self, path: str) -> bytes:
+        """The whole object."""
+        return self._get(path)
+
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """A part of the object: one request."""
+        return self._range(path, start, length) if length > 0 else b""
+
+    def open(self, path: str) -> BinaryIO:
+        """The object for reading in parts, each a request of 1 MiB or more; an error once it has been replaced."""
+        key = self._key(path)
+        with client_for(self.uri(path)) as client:
+            head = client.head_object(Bucket=self._bucket, Key=key)
+        fetch = functools.partial(self._range, path, IfMatch=head["ETag"])
+        return io.BufferedReader(RangedFile(fetch, head["ContentLength"]), _READ_AHEAD)
+
+    def write(self, path: str, data: bytes) -> None:
+        """One PUT, or one multipart upload, of which nothing is seen before its end."""
+        key = self._key(path)
+        with client_for(self.uri(path)) as client:
+            if len(data) <= _MULTIPART:
+                client.put_object(Bucket=self._bucket, Key=key, Body=data)
+            else:
+                config = TransferConfig(multipart_threshold=_MULTIPART, multipart_chunksize=_MULTIPART // 4)
+                client.upload_fileobj(io.BytesIO(data), self._bucket, key, Config=config)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such an object; False too where there is no such bucket."""
+        key = self._key(path)
+        try:
+            with client_for(self.uri(path)) as client:
+                client.head_object(Bucket=self._bucket, Key=key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete(self, under: str) -> None:
+        """Remove an object, and all below it as a prefix."""
+        keys = [self._key(under)] if under and self.exists(under) else []
+        for page in self._pages(under, self._below(under.rstrip("/")), {}):
+            self._remove(under, keys + [found["Key"] for found in page.get("Contents", ())])
+            keys = []
+
+    def _remove(self, under: str, keys: Sequence[str]) -> None:
+        with client_for(self.uri(under)) as client:
+            for first in range(0, len(keys), 1000):
+                some = [{"Key": key} for key in keys[first : first + 1000]]
+                answer = client.delete_objects(Bucket=self._bucket, Delete={"Objects": some, "Quiet": True})
+                if failed := answer.get("Errors"):
+                    raise ClientError({"Error": failed[0]}, "DeleteObjects")
+
+    def _range(self, path: str, start: int, length: int, **options: str) -> bytes:
+        return self._get(path, Range=f"bytes={start}-{start + length - 1}", **options)
+
+    def _get(self, path: str, **options: str) -> bytes:
+        """What a GET answers, asked for again when its bytes break off: botocore repeats only what comes before."""
+        key, uri, tries = self._key(path), self.uri(path), 0
+        while True:
+            with client_for(uri) as client:
+                try:
+                    answer = client.get_object(Bucket=self._bucket, Key=key, **options)
+                except ClientError as error:
+                    if error_code(error) in ("InvalidRange", "416"):  # the object ends before
+                        return b""
+                    raise
+                if "Range" in options and "ContentRange" not in answer:
+                    raise OSError(errno.EIO, "the endpoint cannot read parts of an object", uri)
+                try:
+                    return bytes(answer["Body"].read())
+                except BROKEN_BODY:
+                    if tries == len(_PAUSES):
+                        raise
+            time.sleep(_PAUSES[tries])
+            tries += 1
+
+    def _below(self, under: str) -> str:
+        return f"{key}/" if (key := self._key(under)) else ""
+
+    def _key(self, path: str) -> str:
+        if path and not _is_path(path):  # on its way a URL loses them, and then names something else
+            raise OSError(errno.EINVAL, "a key in S3 has no part that is empty, `.` or `..` here", self.uri(path))
+        return f"{self._prefix}/{path}".strip("/")
+
+
+def _is_path(name: str) -> bool:
+    return not any(part in ("", ".", "..") for part in name.split("/"))

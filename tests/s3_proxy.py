@@ -1,0 +1,93 @@
+"""Between a client and an S3 server, on the loopback interface: keeps what was asked, and may answer itself."""
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to say in the server's place; a `Content-Length` beyond the body's makes one that breaks off."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Proxy:
+    endpoint: str
+    requests: list[Request] = field(default_factory=list)
+    answer: Callable[[Request], Answer | None] = lambda _request: None
+
+
+@contextmanager
+def proxy(upstream: str | None = None) -> Iterator[Proxy]:
+    """Hand requests on to `upstream`, but for those that `answer` answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            request = Request(self.command, self.path, dict(self.headers.items()))
+            through.requests.append(request)
+            answer = through.answer(request) or _ask(upstream, request, body)
+            self.send_response_only(answer.status)
+            for name, value in ({"Content-Length": str(len(answer.body))} | dict(answer.headers)).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
+            self.close_connection = int(answer.headers.get("Content-Length", 0)) != len(answer.body)
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    through = Proxy(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield through
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _ask(upstream: str | None, request: Request, body: bytes) -> Answer:
+    assert upstream is not None
+    connection = http.client.HTTPConnection(urlsplit(upstream).netloc, timeout=60)
+    try:
+        connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            if name.lower() not in ("expect", "connection"):
+                connection.putheader(name, value)  # `Host` too: it is signed
+        connection.endheaders(body)
+        response = connection.getresponse()
+        kept = {
+            name: value
+            for name, value in response.getheaders()
+            if name.lower() not in ("connection", "transfer-encoding", "keep-alive")
+        }
+        data = response.read()
+        return Answer(
+            response.status, data, kept if request.method == "HEAD" else kept | {"Content-Length": str(len(data))}
+        )
+    finally:
+        connection.close()

@@ -1,0 +1,180 @@
+"""A manifest in CSV, JSON Lines or Parquet: where images are, what is known of them, and what is wrong with a row."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from igcam_batch.errors import InputError
+from igcam_batch.sources import MANIFEST, find_layout, find_place, manifest
+from igcam_batch.sources.manifest import manifest_tables
+
+BOX = {"label": "cat", "left": 1.5, "top": 2, "right": 3, "bottom": 4}
+KINDS = ["csv", "jsonl", "parquet"]
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    """Write rows as a manifest of a kind, and name it."""
+
+    def write(kind: str, rows: list[dict[str, Any]], name: str = "manifest") -> Path:
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "csv":
+            flat = [{key: _in_csv(key, value) for key, value in row.items()} for row in rows]
+            pyarrow.csv.write_csv(pa.Table.from_pylist(flat), path)
+        elif kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+def _in_csv(key: str, value: Any) -> Any:
+    if key == "labels":
+        return "|".join(value)
+    return json.dumps(value) if key == "boxes" else value
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [row for table in manifest_tables(find_place(str(path))) for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestRows:
+    def test_say_where_each_image_is_relative_to_the_manifest_or_in_full(self, written, tmp_path, kind):
+        uris = ["a.jpg", "sub/b c.png", "/data/d.jpg", "s3://bucket/e.jpg", "../f.jpg", "猫.jpg"]
+        found = rows(written(kind, [{"uri": uri} for uri in uris]))
+        assert [row["image_id"] for row in found] == uris
+        assert [row["uri"] for row in found] == [
+            f"{tmp_path}/a.jpg",
+            f"{tmp_path}/sub/b c.png",
+            "/data/d.jpg",
+            "s3://bucket/e.jpg",
+            f"{tmp_path}/../f.jpg",
+            f"{tmp_path}/猫.jpg",
+        ]
+
+    def test_may_have_ids_labels_and_boxes(self, written, kind):
+        path = written(
+            kind,
+            [
+                {"uri": "a.jpg", "image_id": "7", "labels": ["cat", "dog"], "boxes": [BOX, BOX | {"label": "dog"}]},
+                {"uri": "a.jpg", "image_id": "8", "labels": ["cow"], "boxes": []},
+            ],
+        )
+        first, second = rows(path)
+        assert (first["image_id"], first["labels"]) == ("7", ["cat", "dog"])
+        assert first["boxes"] == [BOX | {"segmentation": None}, BOX | {"label": "dog", "segmentation": None}]
+        assert (second["image_id"], second["labels"], second["boxes"]) == ("8", ["cow"], [])
+
+    @pytest.mark.parametrize(("label", "read"), [("Egyptian cat", "Egyptian cat"), (281, "281")])
+    def test_may_have_one_label_by_name_or_number(self, written, kind, label, read):
+        assert [row["labels"] for row in rows(written(kind, [{"uri": "a", "label": label}]))] == [[read]]
+
+    def test_every_other_column_is_carried_along_in_its_type(self, written, kind):
+        path = written(
+            kind, [{"uri": "a", "camera": "front", "exposure": 0.5, "width": 7}, {"uri": "b", "exposure": 1.5}]
+        )
+        assert [row["carried"] for row in rows(path)] == [
+            {"camera": "front", "exposure": 0.5, "width": 7},
+            {"camera": None, "exposure": 1.5, "width": None},
+        ]
+
+    def test_without_other_columns_are_plain(self, written, kind):
+        [table] = manifest_tables(find_place(str(written(kind, [{"uri": "a"}]))))
+        assert table.schema.equals(MANIFEST)
+
+    def test_a_directory_with_a_manifest_is_that_manifest(self, written, tmp_path, kind):
+        path = written(kind, [{"uri": "a"}])
+        assert find_layout(find_place(str(tmp_path))) == "manifest"
+        assert rows(tmp_path) == rows(path)
+
+    def test_a_file_of_another_name_is_one_where_it_is_named(self, written, kind):
+        path = written(kind, [{"uri": "a"}], name="my images")
+        assert find_layout(find_place(str(path))) == "manifest"
+        assert [row["image_id"] for row in rows(path)] == ["a"]
+
+    def test_no_column_uri_is_told_with_those_there_are(self, written, kind):
+        path = written(kind, [{"url": "a", "label": "cat"}])
+        with pytest.raises(InputError, match=rf"^{path}: no column 'uri'; there are: url, label$"):
+            rows(path)
+
+    @pytest.mark.parametrize("empty", [None, ""], ids=["null", "empty"])
+    def test_a_row_that_says_nothing_is_named_by_its_line(self, written, kind, empty):
+        path = written(kind, [{"uri": "a", "x": 1}, {"uri": "b", "x": 1}, {"uri": empty, "x": 1}])
+        line = 4 if kind == "csv" else 3
+        with pytest.raises(InputError, match=rf"^{path}: line {line}: no uri$"):
+            rows(path)
+
+    @pytest.mark.parametrize(
+        ("boxes", "said"),
+        [
+            ([{"label": "cat", "left": 1, "top": 2, "right": 3}], "no 'bottom'"),
+            ([{"left": 1, "top": 2, "right": 3, "bottom": 4}], "no 'label'"),
+            ([BOX | {"left": "x"}], "could not convert string to float: 'x'"),
+        ],
+    )
+    def test_a_box_that_is_none_is_named_by_its_line(self, written, kind, boxes, said):
+        path = written(kind, [{"uri": "a", "boxes": boxes}])
+        with pytest.raises(
+            InputError, match=rf"^{path}: line \d: boxes must be a list of objects with label"
+        ) as caught:
+            rows(path)
+        assert said in str(caught.value)
+
+
+class TestInParts:
+    """Large manifests come some rows at a time."""
+
+    def test_lines_are_counted_across_the_parts(self, written, monkeypatch):
+        monkeypatch.setattr(manifest, "_BLOCK", 200)
+        path = written("csv", [{"uri": f"{n}.jpg"} for n in range(100)] + [{"uri": "", "x": 1}])
+        with pytest.raises(InputError, match=r": line 102: no uri$"):
+            rows(path)
+
+    @pytest.mark.parametrize("kind", ["csv", "jsonl"])
+    def test_a_column_that_changes_its_type_on_the_way_is_told(self, written, monkeypatch, kind):
+        monkeypatch.setattr(manifest, "_BLOCK", 200)
+        path = written(kind, [{"uri": f"{n}.jpg", "x": n} for n in range(100)])
+        with path.open("a") as file:
+            file.write('"a.jpg",three\n' if kind == "csv" else '{"uri": "a.jpg", "x": "three"}\n')
+        with pytest.raises(InputError, match=f"^{path}: ") as caught:
+            rows(path)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_equal_the_whole(self, written, monkeypatch, kind):
+        content = [{"uri": f"{n}.jpg", "label": f"l{n % 3}", "x": n} for n in range(300)]
+        path = written(kind, content)
+        whole = rows(path)
+        monkeypatch.setattr(manifest, "_BLOCK", 500)
+        assert rows(path) == whole
+        assert [row["carried"]["x"] for row in whole] == list(range(300))
+
+
+class TestWhatIsNoManifest:
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n\x00\x00", b'{"uri": "a"'], ids=["empty", "png", "cut"])
+    def test_is_named_in_one_line(self, tmp_path, kind, data):
+        path = tmp_path / f"manifest.{kind}"
+        path.write_bytes(data)
+        with pytest.raises(InputError) as caught:
+            rows(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+    def test_a_csv_row_of_too_few_columns_is_told(self, tmp_path):
+        path = tmp_path / "manifest.csv"
+        path.write_text("uri,label\na.jpg,cat\nb.jpg\n")
+        with pytest.raises(InputError, match=rf"^{path}: not readable as a table: .*Expected 2 columns, got 1"):
+            rows(path)
+
+    def test_a_directory_without_one_says_what_is_needed(self, tmp_path):
+        with pytest.raises(InputError, match=r"--layout manifest needs manifest.csv, .jsonl or .parquet, or a file$"):
+            rows(tmp_path)
