@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from igcam_batch.attribution.head import NO_CAM
-from igcam_batch.attribution.split import LayerError
+from igcam_batch.attribution.layer_names import LayerError
 
 
 @dataclass(frozen=True)

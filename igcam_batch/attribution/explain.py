@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from numbers import Integral
+from numbers import Integral, Real
 from typing import get_args
 
 import torch
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from igcam_batch.attribution.baselines import Baseline
 from igcam_batch.attribution.explainer import Explainer, default_batch_size
+from igcam_batch.attribution.frozen import frozen
+from igcam_batch.attribution.layer_names import LayerError
 from igcam_batch.attribution.layers import choose_layer
 from igcam_batch.attribution.network import check_targets
 from igcam_batch.attribution.quadrature import FEWEST_NODES, RULES, Adaptive
-from igcam_batch.attribution.split import LayerError, Split, frozen
+from igcam_batch.attribution.split import Split
 from igcam_batch.errors import InputError
 from igcam_batch.names import METHODS, ConfidenceName, MethodName, RuleName, ScoreName
 
@@ -52,14 +54,14 @@ def explain(
         baseline: (3, H, W), where paths start, in the images' own space; None: zeros, which is black only for a model
             that takes unnormalised pixels. For one that takes (pixel - mean) / std, black is -mean / std. Or a function
             of the images, as `baselines.blurred(10)`; or a sequence of either, whose maps are averaged.
-        tolerance: instead of `steps` and `rule`: integrate every map until two nested Clenshaw-Curtis rules differ by
-            this much, relative to the map (L2), 129 nodes at most.
+        tolerance: instead of `steps` and `rule`: integrate every map until three nested Clenshaw-Curtis rules in a row
+            differ by no more, relative to the map (L2), 129 nodes at most.
         confidence: what a probability is, `softmax` or `sigmoid`.
         batch_size: images × steps in one forward pass; None: 8 on a CPU, 64 on a GPU.
 
     Returns:
         (B, u, v) or (B, K, u, v) float32, non-negative, at the layer's own resolution, on the model's device; for
-        `integrated-gradients` at the images' resolution. NaN for an image whose logits are not finite.
+        `integrated-gradients` at the images' resolution. NaN for an image that is not finite, or whose logits are not.
 
     Raises:
         InputError: a shape, a value or a name that does not fit; the message says which.
@@ -84,12 +86,16 @@ def explain(
             confidence=confidence,
             batch_size=batch_size,
         )
-        maps = []
+        maps: list[Tensor] = []
+        finite = images.isfinite().flatten(1).all(1)
+        images = torch.where(finite.view(-1, 1, 1, 1), images, 0.0)
         for some, their_targets in zip(images.split(batch_size), per_image.split(batch_size), strict=True):
             prediction = explainer.predict(some)
-            check_targets(their_targets, prediction.logits.shape[1])
+            if not maps:
+                check_targets(per_image, prediction.logits.shape[1])
             maps.append(explainer.explain(prediction, their_targets)[method].maps)
-    return torch.cat(maps).reshape(*targets.shape, *maps[0].shape[-2:])
+        found = torch.cat(maps).masked_fill(~finite.view(-1, 1, 1, 1), torch.nan)
+    return found.reshape(*targets.shape, *found.shape[-2:])
 
 
 def _layer(model: nn.Module, image: Tensor, layer: str | None) -> str:
@@ -133,10 +139,14 @@ def _check_counts(rule: RuleName, steps: int, tolerance: float | None, batch_siz
     least = FEWEST_NODES[rule]
     if not _is_count(steps) or steps < least:
         raise InputError(f"steps {steps}: rule {rule} needs a whole number of at least {least}")
-    if tolerance is not None and not (0 < tolerance < 1):
+    if tolerance is not None and not (_is_number(tolerance) and 0 < tolerance < 1):
         raise InputError(f"tolerance {tolerance}: must be a number between 0 and 1")
     if batch_size is not None and (not _is_count(batch_size) or batch_size < 1):
         raise InputError(f"batch_size {batch_size}: must be a whole number of at least 1")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
 
 
 def _is_count(value: object) -> bool:
@@ -162,9 +172,6 @@ def _check_tensors(model: nn.Module, images: Tensor, targets: Tensor, baselines:
             f"targets: must be (B,) or (B, K) class indices for {len(images)} images, "
             f"not {tuple(targets.shape)} {targets.dtype}"
         )
-    finite = images.isfinite().flatten(1).all(1)
-    if not finite.all():
-        raise InputError(f"images: number {int((~finite).nonzero()[0])} holds NaN or infinity")
     for baseline in baselines:
         if isinstance(baseline, Tensor) and baseline.shape != images.shape[1:]:
             raise InputError(f"baseline: must be {tuple(images.shape[1:])} like one image, not {tuple(baseline.shape)}")

@@ -177,7 +177,9 @@ class Explainer:
     def _on(self, path: Path, evaluation: Evaluation, times: int) -> Evaluation:
         """An evaluation at `times` places of a path, with what is known of the path."""
         displacement = (path.images - path.start).repeat(times, 1, 1, 1) if self._pixels else None
-        baseline = path.activations if len(path.activations) == 1 else path.activations.repeat(times, 1, 1, 1)
+        baseline = path.activations
+        if baseline is not None and len(baseline) > 1:
+            baseline = baseline.repeat(times, 1, 1, 1)
         return Evaluation(
             evaluation.activations,
             evaluation.gradients,
@@ -194,6 +196,8 @@ class Explainer:
         """The path from a baseline; the activations of one that is the same for all images are computed once."""
         baseline = self._baselines[number]
         start = self._network.laid_out(baseline_images(baseline, images))
+        if not any(method.zero_at_baseline for method in self._paths.values()):
+            return Path(images, start, None)  # no method takes activations above the baseline's
         if callable(baseline):
             return Path(images, start, self._network.activations(start))
         if number not in self._activations_of_constants:
@@ -217,7 +221,6 @@ class Explainer:
         return method.cam(prediction.made.activations.detach(), first, second, third)
 
     def _by_perturbation(self, method: ByPerturbation, prediction: Prediction, targets: Tensor) -> Tensor:
-
         activations = prediction.made.activations.detach()
         perturbed = Perturbed(
             network=self._network,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from igcam_batch.attribution.split import Split, frozen
+from igcam_batch.attribution.frozen import frozen
+from igcam_batch.attribution.split import Split
 
 _AGREEMENT = 1e-4  # relative difference of activations and logits that rounding may bring about
 

@@ -1,12 +1,14 @@
 """Which layers of a network can be explained, found by watching one forward pass."""
 
-from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from igcam_batch.attribution.split import INPUT, LayerError, find_layer, frozen
+from igcam_batch.attribution.frozen import frozen
+from igcam_batch.attribution.layer_names import LayerError
+from igcam_batch.attribution.runs import Run, Shape, shape_of_map, watch
+from igcam_batch.attribution.split import find_layer
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _POOLING = (
@@ -19,15 +21,14 @@ _POOLING = (
 )
 _MOST_IN_A_HEAD = 8  # linear and attention layers after the last map: VGG has 3, a pooling by attention 7
 
-Shape = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that runs once in a forward pass and gives a spatial map, or takes one that no module gives.
+    """A spatial map in a forward pass, that a module gives, or takes where no module gives it.
 
     Attributes:
-        name: dotted module name, as `--layer` takes it; `NAME:input` for a map that functions between modules made.
+        name: as `--layer` takes it: a dotted module name; `NAME#K` for the K-th run of a module that runs several
+            times; `NAME:input` for a map that functions between modules made.
         kind: class name of the module.
         shape: (N, u, v) of the map.
         default: whether it is explained when no layer is named.
@@ -37,18 +38,6 @@ class Layer:
     kind: str
     shape: Shape
     default: bool
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One run of a module in a forward pass, with (N, u, v) of its output where that is a spatial map.
-
-    What it takes has a run of its own, `NAME:input`, where that is a map that no module gave.
-    """
-
-    name: str
-    module: nn.Module
-    shape: Shape | None
 
 
 def explainable_layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
@@ -62,7 +51,7 @@ def explainable_layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
         model: a classifier.
         inputs: (B, 3, H, W), any values, at the size the model will see.
     """
-    runs = _watch(model, inputs)
+    runs = _maps(model, inputs)
     return _layers(runs, _default(runs)[0])
 
 
@@ -72,13 +61,13 @@ def choose_layer(model: nn.Module, inputs: Tensor, layer: str | None) -> Layer:
     Args:
         model: a classifier.
         inputs: (B, 3, H, W), any values, at the size the model will see.
-        layer: dotted module name, or None.
+        layer: as `Layer.name`, or None.
 
     Raises:
-        LayerError: no such module, or it gives no spatial map, or it runs more than once; names the default. For
-            None: the model has no convolution with a spatial output, or is a transformer.
+        LayerError: no such module, or it gives no spatial map, or runs several times and it is not said which is meant;
+            names the default. For None: the model has no convolution with a spatial output, or is a transformer.
     """
-    runs = _watch(model, inputs)
+    runs = _maps(model, inputs)
     default, why_none = _default(runs)
     layers = {found.name: found for found in _layers(runs, default)}
     chosen = layer if layer is not None else default
@@ -86,103 +75,76 @@ def choose_layer(model: nn.Module, inputs: Tensor, layer: str | None) -> Layer:
         raise LayerError(f"{type(model).__name__} {why_none}")
     if chosen in layers:
         return layers[chosen]
-    try:
-        find_layer(model, chosen)
-    except LayerError:
-        problem = f"{type(model).__name__} has no such module"
-    else:
-        problem = "gives no spatial map, or runs other than once, in a forward pass"
-    last = default or next(reversed(layers), "none")
     raise LayerError(
-        f"--layer {layer}: {problem}; the last feature map is {last}, `igcam-batch layers MODEL` lists all"
+        f"--layer {layer}: {_problem(model, chosen, list(layers))}; the last feature map is "
+        f"{default or next(reversed(layers), 'none')}, `igcam-batch layers MODEL` lists all"
     )
 
 
-def _watch(model: nn.Module, inputs: Tensor) -> list[_Run]:
-    """Every run of every module in one forward pass, in the order in which they finish.
+def _problem(model: nn.Module, layer: str, there: list[str]) -> str:
+    try:
+        find_layer(model, layer)
+    except LayerError:
+        return f"{type(model).__name__} has no such module"
+    of_runs = [name for name in there if name.startswith(f"{layer}#") and not name.endswith(":input")]
+    if of_runs:
+        return f"runs {len(of_runs)} times in a forward pass, as {of_runs[0]} to {of_runs[-1]}"
+    return "gives no spatial map in a forward pass"
+
+
+def _maps(model: nn.Module, inputs: Tensor) -> list[Run]:
+    """Every run of every module in one forward pass; what only looks like a map has no shape.
 
     Activations (B, u, v, N), as of Swin's blocks, have the dimensions of a map and are none. What a linear layer takes
     and gives is laid out so, and whatever else has the same shape, unless a convolution gives it too.
     """
-    runs: list[_Run] = []
-    channels_last: set[Shape | None] = set()
-    given: dict[int, object] = {id(inputs): inputs}  # what modules gave, kept so that no other takes its identity
+    linear: set[Shape | None] = set()
 
-    def watch(name: str, module: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
-        def record_input(_module: nn.Module, taken: tuple[object, ...]) -> None:
-            shape = _shape_of_map(taken[0]) if taken else None
-            if shape and id(taken[0]) not in given:
-                runs.append(_Run(name + INPUT, module, shape))
-                given[id(taken[0])] = taken[0]
+    def note(_module: nn.Module, taken: tuple[object, ...], output: object) -> None:
+        linear.update(map(shape_of_map, (*taken, output)))
 
-        def record(_module: nn.Module, taken: tuple[object, ...], output: object) -> None:
-            runs.append(_Run(name, module, _shape_of_map(output)))
-            given[id(output)] = output
-            if isinstance(module, nn.Linear):
-                channels_last.update(map(_shape_of_map, (*taken, output)))
-
-        return [module.register_forward_pre_hook(record_input), module.register_forward_hook(record)]
-
-    handles = [handle for name, module in model.named_modules() if name for handle in watch(name, module)]
+    handles = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, nn.Linear)]
     try:
         with frozen(model), torch.no_grad():
-            model(inputs)
+            runs = watch(model, inputs)
     finally:
         for handle in handles:
             handle.remove()
-    channels_last -= {run.shape for run in runs if isinstance(run.module, _CONVOLUTIONS) and _is_output(run)}
-    return [replace(run, shape=None) if run.shape in channels_last else run for run in runs]
+    linear -= {run.shape for run in runs if isinstance(run.module, _CONVOLUTIONS) and not run.name.at_input}
+    return [replace(run, shape=None) if run.shape in linear else run for run in runs]
 
 
-def _shape_of_map(output: object) -> Shape | None:
-    """(N, u, v) of (B, N, u, v) with more than one position."""
-    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-1] * output.shape[-2] < 2:
-        return None
-    _, channels, rows, columns = output.shape
-    return channels, rows, columns
-
-
-def _is_output(run: _Run) -> bool:
-    return not run.name.endswith(INPUT)
-
-
-def _layers(runs: list[_Run], default: str | None) -> list[Layer]:
-    times = Counter(run.name for run in runs)
+def _layers(runs: list[Run], default: str | None) -> list[Layer]:
     return [
-        Layer(run.name, type(run.module).__name__, run.shape, run.name == default)
+        Layer(str(run.name), type(run.module).__name__, run.shape, str(run.name) == default)
         for run in runs
-        if run.shape and times[run.name] == 1
+        if run.shape
     ]
 
 
-def _default(runs: list[_Run]) -> tuple[str | None, str]:
+def _default(runs: list[Run]) -> tuple[str | None, str]:
     """The name of the default layer; or None, and why the model has none."""
-    resolutions = {index: run.shape[1:] for index, run in enumerate(runs) if run.shape}
+    maps = {index: run.shape for index, run in enumerate(runs) if run.shape}
+    maps = {index: shape for index, shape in maps.items() if shape[0] > 1} or maps  # one channel masks: attention
     convolutions = [
-        index for index in resolutions if isinstance(runs[index].module, _CONVOLUTIONS) and _is_output(runs[index])
+        index for index in maps if isinstance(runs[index].module, _CONVOLUTIONS) and not runs[index].name.at_input
     ]
     if not convolutions:
         return None, "has no convolution that gives a spatial map to explain"
     last = convolutions[-1]
     candidates = [
         index
-        for index, resolution in resolutions.items()
+        for index, shape in maps.items()
         if index >= last
-        and resolution == resolutions[last]
-        and not (isinstance(runs[index].module, _POOLING) and _is_output(runs[index]))
+        and shape[1:] == maps[last][1:]
+        and not (isinstance(runs[index].module, _POOLING) and not runs[index].name.at_input)
     ]
-    times = Counter(run.name for run in runs)
-    once = [index for index in candidates if times[runs[index].name] == 1]
-    if not once:
-        return (
-            None,
-            f"runs {runs[last].name}, its last convolution, more than once in a forward pass; name another layer",
-        )
+    chosen = candidates[-1]
     after = sum(
-        _is_output(run) and (isinstance(run.module, nn.Linear) or "Attention" in type(run.module).__name__)
-        for run in runs[once[-1] + 1 :]
+        not run.name.at_input and (isinstance(run.module, nn.Linear) or "Attention" in type(run.module).__name__)
+        for run in runs[chosen + 1 :]
     )
-    name = runs[once[-1]].name
+    name = str(runs[chosen].name)
     if after > _MOST_IN_A_HEAD:
         return None, (
             f"is a transformer, or mixes patches as one does: {after} linear and attention layers come after {name}, "

@@ -1,5 +1,6 @@
 """A classifier as the methods see it: inputs in; activations, scores, and the scores' gradients out."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -130,10 +131,19 @@ class Network:
         with torch.no_grad(), self._arithmetic(inputs):
             return self._split.model(self.laid_out(inputs)).float()  # type: ignore[no-any-return]
 
-    def logits_of_activations(self, image: Tensor, activations: Tensor) -> Tensor:
-        """(1, 3, H, W), (n, N, u, v) -> (n, C) float32: what the head makes of other activations than the image's."""
+    def head_on(self, image: Tensor) -> Callable[[Tensor], Tensor]:
+        """What the head makes of other activations than those of an image (1, 3, H, W): (n, N, u, v) -> (n, C) float32.
+
+        The trunk runs now, and not again for any activations.
+        """
         with self._arithmetic(image):
-            return self._split.resume(self.laid_out(image), activations).float()
+            resumed = self._split.on(self.laid_out(image))
+
+        def head(activations: Tensor) -> Tensor:
+            with self._arithmetic(image):
+                return resumed(activations).float()
+
+        return head
 
     def scores(self, logits: Tensor) -> Tensor:
         """y: (..., C) logits as they are, or as probabilities; float32."""

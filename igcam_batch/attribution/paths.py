@@ -27,7 +27,7 @@ class Path:
 
     images: Tensor
     start: Tensor
-    activations: Tensor
+    activations: Tensor | None
 
     def points(self, places: np.ndarray) -> Tensor:
         """(t·B, 3, H, W), place by place, in the images' own memory format."""
@@ -37,11 +37,8 @@ class Path:
     def of(self, rows: Tensor) -> "Path":
         """The path of some of the images."""
         shared = len(self.start) == 1
-        return Path(
-            self.images[rows],
-            self.start if shared else self.start[rows],
-            self.activations if shared else self.activations[rows],
-        )
+        activations = self.activations if shared or self.activations is None else self.activations[rows]
+        return Path(self.images[rows], self.start if shared else self.start[rows], activations)
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,9 @@ def integrate_to(
 ) -> dict[MethodName, Integral]:
     """Each method's integral, refined image by image until its estimate of the relative error is within the tolerance.
 
-    A map is frozen at the first rule that satisfies it, whatever its neighbours, other targets or methods still need.
+    The estimate is the larger of the last two changes from one rule to the next: one agreement may be chance. A map is
+    frozen at the first rule that satisfies it, whatever its neighbours, other targets or methods still need; what is
+    known of an image is let go once all of its maps are.
 
     Args:
         adaptive: the rules and the tolerance.
@@ -97,49 +96,71 @@ def integrate_to(
         zero_at_baseline: the methods whose integrand is 0 at α = 0.
         slices_at: evaluates the rest.
     """
-    known = {name: {1.0: slices} for name, slices in at_input.items()}
-    for name in zero_at_baseline:
-        known[name][0.0] = torch.zeros_like(at_input[name])
-    found: dict[MethodName, Integral] = {}
+    refined = {name: _Refined(slices, name in zero_at_baseline) for name, slices in at_input.items()}
+    open_rows = torch.arange(len(next(iter(at_input.values()))))
     for level in adaptive.levels:
         rule = clenshaw_curtis(level)
-        open_rows = _open_rows(found, adaptive.tolerance, len(next(iter(at_input.values()))))
-        if not len(open_rows):
-            break
-        places = np.array([place for place in rule.nodes if any(place not in slices for slices in known.values())])
+        places = np.array([place for place in rule.nodes if any(place not in each.known for each in refined.values())])
         for some, slices in slices_at(places, open_rows):
             for name, values in slices.items():
-                for place, value in zip(some.tolist(), values, strict=True):
-                    known[name].setdefault(place, torch.zeros_like(at_input[name]))[open_rows] = value
-        for name, values_at in known.items():
-            stacked = torch.stack([values_at[place] for place in rule.nodes.tolist()])
-            finer = torch.einsum("t,tbkuv->bkuv", torch.from_numpy(rule.weights).to(stacked), stacked)
-            found[name] = _refined(found.get(name), finer, level, adaptive.tolerance)
-    return found
+                refined[name].add(some, values)
+        still_open = torch.stack([each.refine(rule, open_rows, adaptive.tolerance) for each in refined.values()]).any(0)
+        for each in refined.values():
+            each.keep(still_open)
+        open_rows = open_rows[still_open.cpu()]
+        if not len(open_rows):
+            break
+    return {name: each.integral for name, each in refined.items()}
 
 
-def _refined(coarser: Integral | None, maps: Tensor, nodes: int, tolerance: float) -> Integral:
-    """The finer maps where the coarser were not good enough yet, with their estimates."""
-    if coarser is None:
-        shape = maps.shape[:2]
-        return Integral(maps, maps.new_full(shape, nodes, dtype=torch.int64), maps.new_full(shape, torch.inf))
-    assert coarser.error is not None
-    change, size = (maps - coarser.maps).flatten(2).norm(dim=2), maps.flatten(2).norm(dim=2)
-    error = torch.where(change == 0, 0.0, change / size)
-    better = coarser.error > tolerance
-    return Integral(
-        torch.where(better[..., None, None], maps, coarser.maps),
-        torch.where(better, nodes, coarser.nodes),
-        torch.where(better, error, coarser.error),
-    )
+class _Refined:
+    """One method's integral on its way through ever finer rules: results of all images, values of those still open."""
 
+    def __init__(self, at_input: Tensor, zero_at_baseline: bool) -> None:
+        shape, device = at_input.shape[:2], at_input.device
+        self.integral = Integral(
+            torch.zeros_like(at_input),
+            torch.zeros(shape, dtype=torch.int64, device=device),
+            torch.full(shape, torch.inf, device=device),
+        )
+        self.known: dict[float, Tensor] = {1.0: at_input}
+        if zero_at_baseline:
+            self.known[0.0] = torch.zeros_like(at_input)
+        self._coarser: Tensor | None = None
+        self._change = self.integral.error
 
-def _open_rows(found: Mapping[MethodName, Integral], tolerance: float, count: int) -> Tensor:
-    """The images some map of which is not within the tolerance yet; a map of NaN never will be."""
-    if not found:
-        return torch.arange(count)
-    errors = torch.stack([integral.error.amax(1) for integral in found.values() if integral.error is not None])
-    return (errors.nan_to_num(nan=0.0, posinf=torch.inf) > tolerance).any(0).nonzero().squeeze(1).cpu()
+    def add(self, places: np.ndarray, values: Tensor) -> None:
+        """The integrand of the open images at further places: (t, n, K, u, v)."""
+        self.known.update(zip(places.tolist(), values, strict=True))
+
+    def refine(self, rule: Quadrature, open_rows: Tensor, tolerance: float) -> Tensor:
+        """Apply a rule; which of the open images have a map that is not within the tolerance yet: (n,) bool."""
+        nodes, weights = rule.nodes.tolist(), rule.weights.tolist()
+        finer = torch.zeros_like(self.known[1.0])
+        for place, weight in zip(nodes, weights, strict=True):
+            finer.add_(self.known[place], alpha=weight)
+        maps, counts, errors = self.integral.maps, self.integral.nodes, self.integral.error
+        assert errors is not None
+        assert self._change is not None
+        error = torch.full_like(self._change, torch.inf)
+        if self._coarser is not None:
+            moved, size = (finer - self._coarser).flatten(2).norm(dim=2), finer.flatten(2).norm(dim=2)
+            change = torch.where(moved == 0, 0.0, moved / size)
+            error, self._change = torch.maximum(change, self._change), change
+        self._coarser = finer
+        better = errors[open_rows] > tolerance
+        maps[open_rows] = torch.where(better[..., None, None], finer, maps[open_rows])
+        counts[open_rows] = torch.where(better, len(nodes), counts[open_rows])
+        errors[open_rows] = torch.where(better, error, errors[open_rows])
+        return (errors[open_rows] > tolerance).any(1)  # a map of NaN is never better
+
+    def keep(self, rows: Tensor) -> None:
+        """Let go of all but some of the open images."""
+        if rows.all():
+            return
+        self.known = {place: values[rows] for place, values in self.known.items()}
+        if self._coarser is not None and self._change is not None:
+            self._coarser, self._change = self._coarser[rows], self._change[rows]
 
 
 def _distinct(places: np.ndarray) -> np.ndarray:

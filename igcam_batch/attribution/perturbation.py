@@ -98,10 +98,11 @@ _WithoutEach = Callable[[Perturbed, int, Tensor], _Logits]
 
 def _without_each(perturbed: Perturbed, b: int, active: Tensor) -> _Logits:
     """By the head, on activations with one channel at 0."""
+    head = perturbed.network.head_on(perturbed.images[b : b + 1])
     for channels in active.split(perturbed.batch_size):
         ablated = perturbed.activations[b].repeat(len(channels), 1, 1, 1)
         ablated[torch.arange(len(channels)), channels] = 0
-        yield channels, perturbed.network.logits_of_activations(perturbed.images[b : b + 1], ablated)
+        yield channels, head(ablated)
 
 
 def _without_each_closed(perturbed: Perturbed, b: int, active: Tensor) -> _Logits:

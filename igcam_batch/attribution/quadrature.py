@@ -91,10 +91,11 @@ FEWEST_NODES: dict[RuleName, int] = {"riemann": 1, "trapezoid": 2, "gauss-legend
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Clenshaw-Curtis rules of 5, 9, 17 ... nodes, each with all nodes of the one before, until two agree.
+    """Clenshaw-Curtis rules of 3, 5, 9 ... nodes, each with all nodes of the one before, until three in a row agree.
 
-    The error estimate of a map is ‖finer - coarser‖₂ / ‖finer‖₂: that of the coarser rule, and so a cautious one of the
-    finer, whose map is kept.
+    The error estimate of a map is the larger of the last two changes, ‖finer - coarser‖₂ / ‖finer‖₂. Where the
+    integrand is smooth that is the coarser rules' error, and a cautious one of the finest, whose map is kept; where it
+    is rough, as an untrained network's may be, rules can agree by chance and be wrong together.
 
     Attributes:
         tolerance: the estimate at which a map is left alone.

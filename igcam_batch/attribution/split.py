@@ -1,44 +1,49 @@
 """A network cut at a layer into trunk and head, without taking it apart.
 
-One forward pass starts with gradients off; at the layer, its output becomes a leaf and gradients go on. The trunk
+One forward pass starts with gradients off; at the layer, its map becomes a leaf and gradients go on. The trunk
 therefore runs exactly as in inference, and only the head is differentiated, whatever joins the two: a functional
 forward, branches, or skip connections inside the layer.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from igcam_batch.attribution.layer_names import LayerError, LayerName
+from igcam_batch.attribution.operations import Operations
+from igcam_batch.attribution.replay import Kept, kept_trunk, replayed
+from igcam_batch.attribution.runs import watch
 from igcam_batch.errors import InputError
 
-INPUT = ":input"  # after a module's name: the map it takes
 Reach = Literal["none", "head", "all"]  # how far down gradients go: nowhere, to the layer, to the input
-
-
-class LayerError(InputError):
-    """The layer cannot be explained; the message says why and what can."""
+_Cut = Callable[[Tensor, bool], Tensor]  # the map, and whether its tensor stays in use -> what takes its place
 
 
 class Split:
-    """`model` cut at the module called `layer`.
+    """`model` cut at a layer.
 
     Args:
         model: a classifier that maps (B, 3, H, W) to logits (B, C), in eval mode with frozen parameters (`frozen`).
-        layer: dotted name of a module of `model` that runs once in a forward pass and gives (B, N, u, v); or
-            `NAME:input` for what that module takes, where functions that are no modules made it.
+        layer: a module of `model` that gives (B, N, u, v), by its dotted name; `NAME#K` for the K-th run of one that
+            runs several times; either with `:input` for the map it takes, where functions that are no modules made it.
 
     Raises:
-        LayerError: no such module; when called, also where the layer does not give one spatial map per pass.
+        LayerError: no such module, or a norm that mixes the images of a batch; when called, also where the layer does
+            not give one spatial map per pass.
     """
 
     def __init__(self, model: nn.Module, layer: str) -> None:
         self.model = model
         self.layer = layer
         self._module = find_layer(model, layer)
+        _check_norms(model)
+        self._name = LayerName.parse(layer)
+        self._operation: int | None = None  # that gives the map at an input; known after the first pass
         self._resumes_from_one: bool | None = None
+        self._begins_with_gradients = False  # needed where the model restores the mode that the layer found
 
     def __call__(self, inputs: Tensor, gradients: Reach = "head") -> tuple[Tensor, Tensor]:
         """Run trunk and head.
@@ -53,90 +58,136 @@ class Split:
         """
         kept: list[Tensor] = []
 
-        def cut(output: object) -> Tensor:
-            activations = spatial_map(self.layer, output)
+        def cut(output: Tensor, stays: bool) -> Tensor:
+            # What comes after may change tensors in place: it gets a copy, and the leaf is left alone.
+            activations = output.clone() if stays else output
             if gradients == "head":
                 activations = activations.detach().requires_grad_()
-                torch.set_grad_enabled(True)  # for the head; `_run` restores the caller's mode
+                torch.set_grad_enabled(True)  # where the model itself has gradients off, to the end of that block
             kept.append(activations)
-            return activations.clone()  # so that an in-place operation after the layer leaves the leaf alone
+            with torch.set_grad_enabled(gradients != "none"):
+                return output.copy_(activations) if stays and gradients != "none" else activations.clone()
 
-        logits = self._run(inputs, cut, differentiable=gradients == "all")
+        inputs = inputs if gradients == "all" else inputs.detach()
+        logits = self._run(inputs, cut, gradients=gradients == "all" or self._begins_with_gradients)
+        if gradients == "head" and not logits.requires_grad and not self._begins_with_gradients:
+            # `with torch.no_grad(): x = backbone(x)` puts gradients off again after the layer: begin with them. Frozen
+            # parameters and inputs leave no graph even so.
+            self._begins_with_gradients = True
+            kept.clear()
+            logits = self._run(inputs, cut, gradients=True)
         if gradients != "none" and not logits.requires_grad:
-            raise LayerError(f"--layer {self.layer}: the class scores do not depend on it")
+            raise LayerError(
+                f"--layer {self.layer}: the class scores do not depend on it, or the model computes them under no_grad"
+            )
         return kept[0], logits
 
-    def resume(self, image: Tensor, activations: Tensor) -> Tensor:
-        """The head on other activations than the image's own.
+    def on(self, image: Tensor) -> Callable[[Tensor], Tensor]:
+        """The head on other activations than the image's own: (n, N, u, v) -> (n, C) logits, without gradients.
 
-        The trunk runs on the image alone, and the head on as many activations as there are, wherever nothing but the
-        layer's output joins the two; else, as with a skip connection around the layer, on copies of the image.
+        The trunk runs once, for the image, and the head on as many activations as there are, wherever nothing but the
+        layer's output joins the two; else, as with a skip connection around the layer, both run on copies of the image.
 
         Args:
             image: (1, 3, H, W).
-            activations: (n, N, u, v).
-
-        Returns:
-            (n, C) logits, without gradients.
         """
+        kept = self._kept(image)
         if self._resumes_from_one is None:
-            self._resumes_from_one = self._can_resume_from_one(image)
-        inputs = image if self._resumes_from_one else image.expand(len(activations), -1, -1, -1)
-        return self._run(inputs, lambda output: activations.to(spatial_map(self.layer, output).dtype))
+            self._resumes_from_one = self._can_resume_from_one(image, kept)
 
-    def _can_resume_from_one(self, image: Tensor) -> bool:
+        def head(activations: Tensor) -> Tensor:
+            if self._resumes_from_one:
+                return self._resumed(image, activations, kept)
+            return self._resumed(image.expand(len(activations), -1, -1, -1), activations)
+
+        return head
+
+    def _kept(self, image: Tensor) -> Kept:
+        with torch.no_grad():
+            return kept_trunk(self.model, self._name, self._operation_at(image), image)
+
+    def _resumed(self, inputs: Tensor, activations: Tensor, kept: Kept | None = None) -> Tensor:
+        """The logits with the layer's map replaced; what is kept of the trunk is not computed again."""
+
+        def cut(output: Tensor, stays: bool) -> Tensor:
+            other = activations.to(output.dtype, copy=True)  # what follows may change it in place
+            return output.set_(other) if stays else other  # type: ignore[call-overload]  # of more images, maybe
+
+        with replayed(kept):
+            return self._run(inputs, cut, gradients=False, operation=kept.operation if kept else None)
+
+    def _can_resume_from_one(self, image: Tensor, kept: Kept) -> bool:
         """Whether two copies of the image's activations, beside a trunk of one image, give its logits twice."""
         activations, logits = self(image, "none")
         try:
-            twice = self._run(image, lambda _output: activations.expand(2, -1, -1, -1))
+            twice = self._resumed(image, activations.expand(2, -1, -1, -1), kept)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, InputError):  # shapes that do not fit
             return False
         return twice.shape == (2, *logits.shape[1:]) and torch.allclose(twice, logits, rtol=1e-2, atol=1e-3)
 
-    def _run(self, inputs: Tensor, cut: Callable[[object], Tensor], *, differentiable: bool = False) -> Tensor:
-        """The logits with the layer's output replaced by `cut` of it; the caller's gradient mode is restored."""
-        times = 0
+    def _run(self, inputs: Tensor, cut: _Cut, *, gradients: bool, operation: int | None = None) -> Tensor:
+        """The logits with the layer's map replaced by `cut` of it; the caller's gradient mode is restored."""
+        cuts = 0
 
-        def count() -> None:
-            nonlocal times
-            times += 1
-            if times > 1:
-                raise LayerError(
-                    f"--layer {self.layer}: runs more than once in a forward pass; name a module that runs once"
+        def replace(output: object, stays: bool) -> Tensor:
+            nonlocal cuts
+            cuts += 1
+            return cut(spatial_map(self.layer, output), stays)
+
+        with ExitStack() as stack:
+            stack.enter_context(torch.set_grad_enabled(gradients))
+            if self._name.at_input:
+                number = operation or self._operation_at(inputs)
+                stack.enter_context(
+                    Operations(lambda place, result, stays: replace(result, stays) if place == number else result)
                 )
-
-        def after(_module: nn.Module, _taken: object, output: object) -> Tensor:
-            count()
-            return cut(output)
-
-        def before(_module: nn.Module, taken: tuple[object, ...]) -> tuple[object, ...]:
-            count()
-            return (cut(taken[0] if taken else None), *taken[1:])
-
-        at_input = self.layer.endswith(INPUT)
-        handle = (
-            self._module.register_forward_pre_hook(before) if at_input else self._module.register_forward_hook(after)
-        )
-        try:
-            with torch.set_grad_enabled(differentiable):
-                logits = self.model(inputs)
-        finally:
-            handle.remove()
-        if not times:
+            else:
+                stack.enter_context(self._output_replaced(lambda output: replace(output, False)))
+            logits = self.model(inputs)
+        if not cuts:
             raise LayerError(f"--layer {self.layer}: does not run in a forward pass")
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(f"the model must give logits (batch, classes); it gave {shape}")
         return logits
 
+    @contextmanager
+    def _output_replaced(self, replace: Callable[[object], Tensor]) -> Iterator[None]:
+        times = 0
+
+        def after(_module: nn.Module, _taken: object, output: object) -> object:
+            nonlocal times
+            times += 1
+            if self._name.run is None and times > 1:
+                raise LayerError(
+                    f"--layer {self.layer}: runs more than once in a forward pass; {self.layer}#1 is its first run"
+                )
+            return replace(output) if times == (self._name.run or 1) else output
+
+        handle = self._module.register_forward_hook(after)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _operation_at(self, inputs: Tensor) -> int | None:
+        """The number of the function that gives the map at an input; None for a layer that is an output."""
+        if self._name.at_input and self._operation is None:
+            numbers = [run.operation for run in watch(self.model, inputs[:1].detach()) if run.name == self._name]
+            if not numbers:
+                raise LayerError(f"--layer {self.layer}: takes no map there that a function between modules made")
+            self._operation = numbers[0]
+        return self._operation
+
 
 def find_layer(model: nn.Module, layer: str) -> nn.Module:
-    """The module called `layer`; LayerError names the closest there is."""
+    """The module that a layer is named by; LayerError names the closest there is."""
     modules: dict[str, nn.Module] = dict(model.named_modules())
-    if layer and layer.removesuffix(INPUT) in modules:
-        return modules[layer.removesuffix(INPUT)]
+    name = LayerName.parse(layer).module
+    if name and name in modules:
+        return modules[name]
     last = [name for name, _ in model.named_children()]
     raise LayerError(
         f"--layer {layer}: {type(model).__name__} has no such module; at the top it has {', '.join(last) or 'none'} "
@@ -153,18 +204,11 @@ def spatial_map(layer: str, output: object) -> Tensor:
     return output
 
 
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """`model` in eval mode with parameters that want no gradient; both are put back afterwards."""
-    training = [module for module in model.modules() if module.training]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in trainable:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+def _check_norms(model: nn.Module) -> None:
+    """LayerError for a norm whose outputs depend on the other images of a batch, also in eval mode."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise LayerError(
+                f"{type(model).__name__}: {name} takes its statistics from the batch (track_running_stats=False), so a "
+                "map would depend on its neighbours; give it running statistics"
+            )

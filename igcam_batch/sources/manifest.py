@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -77,17 +77,18 @@ def _read(store: Store, file: str, uri: str) -> Iterator[pa.Table]:
         raise InputError(f"{uri}: not readable as a table: {' '.join(str(error).split())}") from None
 
 
-def _batches(stream: BinaryIO, suffix: str) -> Iterable[pa.RecordBatch]:
+def _batches(stream: BinaryIO, suffix: str) -> Iterator[pa.RecordBatch]:
     if suffix == PARQUET:
-        return pq.ParquetFile(stream, pre_buffer=False).iter_batches(use_threads=False)
-    if suffix == MANIFESTS[0]:
-        return pyarrow.csv.open_csv(
+        yield from pq.ParquetFile(stream, pre_buffer=False).iter_batches(use_threads=False)
+    elif suffix == MANIFESTS[0]:
+        yield from pyarrow.csv.open_csv(
             stream,
             pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
             pyarrow.csv.ParseOptions(newlines_in_values=True),
             pyarrow.csv.ConvertOptions(column_types=_TEXT, strings_can_be_null=True),
         )
-    return pyarrow.json.open_json(stream, pyarrow.json.ReadOptions(use_threads=False, block_size=_BLOCK))
+    else:
+        yield from pyarrow.json.open_json(stream, pyarrow.json.ReadOptions(use_threads=False, block_size=_BLOCK))
 
 
 class _Columns:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from igcam_batch import explain, names
 from igcam_batch.attribution.explainer import Explainer
+from igcam_batch.attribution.frozen import frozen
 from igcam_batch.attribution.network import NO_TARGET
 from igcam_batch.attribution.quadrature import RULES
-from igcam_batch.attribution.split import frozen
 from igcam_batch.names import MethodName, RuleName
 
 METHODS: tuple[MethodName, ...] = ("integrated-grad-cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam")

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from igcam_batch import explain, names
 from igcam_batch.attribution import network as network_module
+from igcam_batch.attribution.frozen import frozen
 from igcam_batch.attribution.head import pooled_linear_weights
 from igcam_batch.attribution.network import Network
-from igcam_batch.attribution.split import Split, frozen
+from igcam_batch.attribution.split import Split
 from igcam_batch.names import MethodName, PrecisionName, ScoreName
 
 IMAGES = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(31))

@@ -45,18 +45,46 @@ def test_logits_of_nan_give_that_image_a_map_of_nan_and_leave_its_neighbours_alo
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_an_image_of_nan_or_infinity_is_named_by_its_number(value: float) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_an_image_that_is_not_finite_has_a_map_of_nan_and_leaves_its_neighbours_alone(
+    value: float, method: MethodName
+) -> None:
     images = IMAGES.clone()
-    images[2, 1, 3, 3] = value
-    with pytest.raises(InputError, match="images: number 2 holds NaN or infinity"):
-        explain(Network().eval(), images, TARGETS, "trunk")
+    images[0, 1, 3, 3] = value  # in the first batch, which tells what kind of head there is
+    found = explain(Network().eval(), images, TARGETS, "trunk", method=method, steps=3)
+    assert found[0].isnan().all()
+    torch.testing.assert_close(
+        found[1:], explain(Network().eval(), IMAGES[1:], TARGETS[1:], "trunk", method=method, steps=3)
+    )
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("score-cam", "ablation-cam")])
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "score-cam"])
 def test_a_target_that_does_not_depend_on_the_layer_has_a_zero_map(method: MethodName) -> None:
     found = explain(Network(off=(1,)).eval(), IMAGES, TARGETS, "trunk", method=method, steps=3)
     assert found[1].abs().max() == 0
     assert found[[0, 2]].max() > 0
+
+
+def test_score_cam_of_a_target_that_does_not_depend_on_the_image_is_the_mean_of_the_channels() -> None:
+    """No channel raises its score more than another: softmax weights them all alike."""
+    model = Network(off=(1,)).eval()
+    found = explain(model, IMAGES, TARGETS, "trunk", method="score-cam")
+    with torch.no_grad():
+        torch.testing.assert_close(found[1], model.trunk(IMAGES[1:2]).mean(1)[0])
+
+
+def test_a_target_outside_the_classes_is_named_before_anything_is_explained() -> None:
+    model, calls = Network().eval(), []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    with pytest.raises(InputError, match=r"target 4: the model has 4 classes, 0 to 3"):
+        explain(model, IMAGES, torch.tensor([0, 1, 4]), "trunk", batch_size=1)
+    assert len(calls) <= 2  # of the first image alone: its layer, its prediction
+
+
+def test_a_norm_that_mixes_the_images_of_a_batch_is_refused_by_name() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten())
+    with pytest.raises(InputError, match=r"Sequential: 1 takes its statistics from the batch"):
+        explain(model, IMAGES, TARGETS, "0")
 
 
 def test_a_target_outside_the_classes_is_named() -> None:

@@ -1,10 +1,12 @@
 """The head on activations other than the image's own."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from igcam_batch import explain
-from igcam_batch.attribution.split import Split, frozen
+from igcam_batch.attribution.frozen import frozen
+from igcam_batch.attribution.split import Split
 
 IMAGE = torch.randn(1, 3, 10, 10, generator=torch.Generator().manual_seed(41))
 
@@ -35,9 +37,9 @@ def test_the_trunk_runs_once_for_many_activations_unless_something_goes_around_t
             split = Split(model, "layer")
             activations, logits = split(IMAGE, "none")
             many = torch.cat([activations * scale for scale in (1.0, 0.0, 2.0, -1.0, 0.5)])
-            found = split.resume(IMAGE, many)
+            head = split.on(IMAGE)
             model.batches.clear()
-            torch.testing.assert_close(split.resume(IMAGE, many), found)
+            found = head(many)
         assert model.batches == [passes]
         torch.testing.assert_close(found[:1], logits)
         skip = model.stem(IMAGE)
@@ -72,3 +74,64 @@ def test_a_channel_that_is_zero_is_not_asked_about() -> None:
     model[0].register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
     explain(model, IMAGE, torch.tensor([1]), "1", method="score-cam", batch_size=64)
     assert seen[-1] == 2  # of six channels; the four that mask everything share one pass of the baseline
+
+
+class Deep(nn.Module):
+    """A trunk with a skip connection and functions between its modules, and a head that is no linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(44)
+        self.stem, self.norm = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)
+        self.block, self.relu = nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True)
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.head = nn.Sequential(nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 3))
+        self.convolved = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(self.stem(x)))
+        y = self.block(x)
+        y += x
+        return self.head(self.pool(torch.relu_(y)).flatten(1))
+
+
+@pytest.mark.parametrize("layer", ["stem", "relu", "block", "pool:input", "pool"])
+def test_the_trunk_is_not_computed_again_for_any_channel(layer: str) -> None:
+    model = Deep().eval()
+    computed: list[int] = []
+    convolve = nn.Conv2d._conv_forward
+
+    def counted(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        computed.append(len(x))
+        return convolve(module, x, weight, bias)
+
+    with frozen(model):
+        split = Split(model, layer)
+        activations, logits = split(IMAGE, "none")
+        head = split.on(IMAGE)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nn.Conv2d, "_conv_forward", counted)
+            found = head(torch.cat([activations, 2 * activations, 0 * activations]))
+            again = head(activations)
+    torch.testing.assert_close(found[:1], logits)
+    torch.testing.assert_close(again, logits)
+    assert (found[1] - found[0]).abs().max() > 1e-4
+    after = {"stem": 1, "relu": 1}.get(layer, 0)  # convolutions that belong to the head
+    assert len(computed) == 2 * after
+    assert "forward" not in vars(model.stem)
+
+
+def test_score_cam_scales_masks_of_activations_below_zero_too() -> None:
+    torch.manual_seed(45)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(256, 3)).eval()
+    found = explain(model, IMAGE, torch.tensor([1]), "0", method="score-cam")
+    with torch.no_grad():
+        activations = model[0](IMAGE)[0]
+        assert activations.min() < 0
+        scores = []
+        for channel in activations:
+            mask = torch.nn.functional.interpolate(channel[None, None], (10, 10), mode="bilinear")[0, 0]
+            mask = (mask - mask.min()) / (mask.max() - mask.min())
+            scores.append(model(IMAGE * mask)[0, 1])
+        expected = torch.einsum("n,nuv->uv", torch.stack(scores).softmax(0), activations).relu()
+    torch.testing.assert_close(found[0], expected)

@@ -1,6 +1,8 @@
 """What cannot be cut, and what is said of it."""
 
+import copy
 import re
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -80,7 +82,7 @@ def test_a_model_that_gradients_can_never_reach_is_told_so() -> None:
         ({"images": IMAGES[:0], "targets": TARGETS[:0]}, r"images: .*not \(0, 3, 16, 16\)"),
         ({"images": IMAGES[0]}, r"images: must be \(B, 3, H, W\) floats, not \(3, 16, 16\)"),
         ({"images": IMAGES.to(torch.uint8)}, "images: .*torch.uint8"),
-        ({"images": IMAGES / 0}, "images: number 0 holds NaN or infinity"),
+        ({"tolerance": "0.1"}, "tolerance 0.1: must be a number between 0 and 1"),
         ({"targets": torch.tensor([0])}, r"targets: .*for 2 images, not \(1,\)"),
         ({"targets": TARGETS.view(2, 1, 1)}, r"targets: .*not \(2, 1, 1\)"),
         ({"targets": TARGETS.view(2, 1)[:, :0]}, r"targets: .*not \(2, 0\)"),
@@ -101,3 +103,66 @@ def test_a_wrong_argument_is_named_with_its_value(arguments: dict, says: str) ->
             **{"model": torchvision_model("resnet18"), "images": IMAGES, "targets": TARGETS, "layer": "layer1"}
             | arguments
         )
+
+
+class Backbone(nn.Module):
+    """A trunk that its user runs under a gradient mode of their own."""
+
+    def __init__(self, mode: object) -> None:
+        super().__init__()
+        torch.manual_seed(91)
+        self.backbone = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
+        self.head = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.mode():
+            x = self.backbone(x)
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.enable_grad, lambda: torch.set_grad_enabled(False)], ids=["off", "on", "set"]
+)
+@pytest.mark.parametrize("layer", [None, "backbone", "backbone.0"])
+def test_a_gradient_mode_of_the_model_s_own_around_the_layer_changes_nothing(mode: object, layer: str | None) -> None:
+    found = explain(Backbone(mode), IMAGES, TARGETS, layer, steps=3)
+    assert found.max() > 0
+    torch.testing.assert_close(found, explain(Backbone(nullcontext), IMAGES, TARGETS, layer, steps=3))
+
+
+def test_a_model_that_runs_its_head_without_gradients_is_told_so() -> None:
+    class Off(Backbone):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.backbone(x)
+            with torch.no_grad():
+                return self.head(x.mean((2, 3)))
+
+    with pytest.raises(
+        InputError, match="scores do not depend on it, or the model computes them under no_grad"
+    ):
+        explain(Off(nullcontext), IMAGES, TARGETS, "backbone")
+
+
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_any_run_of_a_module_that_runs_several_times_can_be_explained(run: int) -> None:
+    class Shared(nn.Module):
+        """Also as three modules of the same weights, which are explained by name."""
+
+        def __init__(self, shared: bool) -> None:
+            super().__init__()
+            torch.manual_seed(92)
+            self.stem, self.relu = nn.Conv2d(3, 4, 3), nn.ReLU()
+            convolution = nn.Conv2d(4, 4, 3, padding=1)
+            self.runs = nn.ModuleList([convolution if shared else copy.deepcopy(convolution) for _ in range(3)])
+            self.head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 14 * 14, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            for convolution in self.runs:
+                x = x + convolution(self.relu(x))
+            return self.head(x)
+
+    found = explain(Shared(shared=True), IMAGES, TARGETS, f"runs.0#{run}", steps=3)
+    assert found.max() > 0
+    torch.testing.assert_close(found, explain(Shared(shared=False), IMAGES, TARGETS, f"runs.{run - 1}", steps=3))
