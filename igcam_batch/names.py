@@ -19,7 +19,18 @@ MethodName = Literal[
     "integrated-gradients",
 ]
 RuleName = Literal["riemann", "trapezoid", "gauss-legendre", "gauss-lobatto"]
-MetricName = Literal["ebpg", "bbox", "drop", "increase"]
+MetricName = Literal[
+    "ebpg",
+    "bbox",
+    "drop",
+    "increase",
+    "pointing-game",
+    "insertion",
+    "deletion",
+    "average-gain",
+    "sparsity",
+    "sensitivity",
+]
 ScoreName = Literal["logit", "probability"]
 ConfidenceName = Literal["softmax", "sigmoid"]
 LayoutName = Literal["auto", "folder", "imagefolder", "voc", "coco", "manifest", "parquet", "webdataset"]

@@ -30,21 +30,21 @@ def highest_pixels(maps: Tensor, share: float = KEPT_SHARE) -> Tensor:
 
 
 def masked_confidence(
-    confidence: ConfidenceFunction, images: Tensor, classes: Tensor, kept: Tensor, black: Tensor
+    confidence: ConfidenceFunction, images: Tensor, classes: Tensor, kept: Tensor, fill: Tensor
 ) -> Tensor:
-    """Ψ(I ⊙ T): the confidence in each class with the kept pixels as they are and the rest black.
+    """Ψ(I ⊙ T): the confidence in each class with the kept pixels as they are and the rest filled.
 
     Args:
         confidence: scores images for one class each.
         images: (n, 3, H, W), preprocessed.
         classes: (n,) class indices.
         kept: (n, H, W) bool, T.
-        black: (3, H, W) or (3, 1, 1), black in the images' space.
+        fill: what takes the place of the rest, as black in the images' space: (3, 1, 1), (3, H, W) or (n, 3, H, W).
 
     Returns:
         (n,) float32.
     """
-    return confidence(torch.where(kept.unsqueeze(1), images, black), classes)
+    return confidence(torch.where(kept.unsqueeze(1), images, fill), classes)
 
 
 def drop(confidence: Tensor, masked: Tensor) -> Tensor:
@@ -55,3 +55,11 @@ def drop(confidence: Tensor, masked: Tensor) -> Tensor:
 def increase(confidence: Tensor, masked: Tensor) -> Tensor:
     """Increase, eq. 8: 1 where Ψ(I⊙T) > Ψ(I), else 0. (...), (...) -> (...) float32."""
     return (masked > confidence).float()
+
+
+def average_gain(confidence: Tensor, masked: Tensor) -> Tensor:
+    """Average gain: max(0, Ψ(I⊙T) - Ψ(I)) / (1 - Ψ(I)), in [0, 1]; NaN where Ψ(I) is 1. (...), (...) -> (...) float32.
+
+    Zhang et al., "Opti-CAM", CVIU 2024, eq. 12: the counterpart of Drop, where Increase only counts.
+    """
+    return ((masked - confidence).clamp_min(0) / (1 - confidence)).float()

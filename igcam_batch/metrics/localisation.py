@@ -1,11 +1,15 @@
 """Does the map lie on the object? Maps and masks are at the image's resolution.
 
 EBPG: Wang et al., "Score-CAM", CVPRW 2020, sec. 4.2. Bbox: Schulz et al., "Restricting the Flow", ICLR 2020, sec. 4.4.
+Pointing game: Zhang et al., "Top-down Neural Attention by Excitation Backprop", IJCV 2018, sec. 4.1; with the tolerance
+of its benchmark in TorchRay.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -47,6 +51,38 @@ def bbox(maps: Tensor, masks: Tensor) -> Tensor:
     hits = ((above + level * places) * flat_masks).sum(-1)
     exists = flat_masks.any(-1) & flat_maps.any(-1)
     return torch.where(exists, hits / area.squeeze(-1), torch.nan).float()
+
+
+def pointing_game(maps: Tensor, masks: Tensor, tolerance: int) -> Tensor:
+    """Whether the highest pixel of the map lies on the object, or no further than `tolerance` pixels from it: 1 or 0.
+
+    Of several highest pixels, the share that hits, so that the value depends on no order of pixels.
+
+    Args:
+        maps: (n, H, W) non-negative S.
+        masks: (n, H, W) bool, G.
+        tolerance: radius of the circle round the pixel in which some of the object must lie.
+
+    Returns:
+        (n,) float32, in [0, 1]; NaN where the map is zero everywhere or the mask is empty.
+    """
+    highest = maps == maps.amax((-2, -1), keepdim=True)
+    hits = highest & _grown(masks, tolerance)
+    share = hits.sum((-2, -1)) / highest.sum((-2, -1))
+    exists = masks.flatten(1).any(1) & maps.flatten(1).any(1)
+    return torch.where(exists, share, torch.nan).float()
+
+
+def _grown(masks: Tensor, radius: int) -> Tensor:
+    """The pixels at most `radius` from a mask: (n, H, W) bool -> (n, H, W) bool, row offset by row offset."""
+    height, width = masks.shape[-2:]
+    grown = torch.zeros_like(masks)
+    for down in range(-min(radius, height - 1), min(radius, height - 1) + 1):
+        reach = min(math.isqrt(radius**2 - down**2), width - 1)
+        wide = F.max_pool2d(masks.float(), (1, 2 * reach + 1), 1, (0, reach)).bool()
+        to, of = slice(max(down, 0), height + min(down, 0)), slice(max(-down, 0), height - max(down, 0))
+        grown[:, to] |= wide[:, of]
+    return grown
 
 
 def box_mask(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:

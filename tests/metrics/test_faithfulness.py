@@ -1,6 +1,7 @@
 """Drop and Increase: hand-computed cases, and what is kept of an image, ties and empty maps included."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from igcam_batch.metrics.evaluate import Explained, evaluate
-from igcam_batch.metrics.faithfulness import drop, highest_pixels, increase, masked_confidence
+from igcam_batch.metrics.evaluate import Explained, MetricSettings, evaluate
+from igcam_batch.metrics.faithfulness import average_gain, drop, highest_pixels, increase, masked_confidence
+from igcam_batch.names import METRICS, metric_column
 
 
 def test_drop_is_the_relative_loss_of_confidence_and_never_negative() -> None:
@@ -81,7 +83,8 @@ def explained(maps: Tensor) -> Explained:
     count = len(maps)
     objects = torch.zeros(count, 4, 5, dtype=torch.bool)
     objects[0, :2] = True
-    return Explained(maps, torch.rand(count, 3, 4, 5), torch.arange(count), torch.full((count,), 0.5), objects)
+    images = torch.rand(count, 3, 4, 5)
+    return Explained(maps, images, torch.arange(count), torch.full((count,), 0.5), objects, torch.zeros_like(images))
 
 
 def test_metrics_that_share_a_forward_pass_make_it_once_and_others_none() -> None:
@@ -91,16 +94,15 @@ def test_metrics_that_share_a_forward_pass_make_it_once_and_others_none() -> Non
         calls.append(len(batch))
         return torch.full((len(batch),), 0.25)
 
-    black = torch.zeros(3, 1, 1)
     maps = torch.rand(3, 4, 5)
-    found = evaluate(["ebpg", "bbox", "drop", "increase"], explained(maps), confidence, black)
+    found = evaluate(["ebpg", "bbox", "drop", "increase"], explained(maps), confidence)
     assert calls == [3]
     assert found["drop"].tolist() == [0.5] * 3
     assert found["increase"].tolist() == [0.0] * 3
     assert found["masked_confidence"].tolist() == [0.25] * 3
     assert float(found["ebpg"][0]) == pytest.approx(float(maps[0, :2].sum() / maps[0].sum()), rel=1e-5)
     assert math.isnan(found["ebpg"][1])
-    assert evaluate(["bbox"], explained(maps), confidence, black).keys() == {"bbox"}
+    assert evaluate(["bbox"], explained(maps), confidence).keys() == {"bbox"}
     assert calls == [3]
 
 
@@ -121,9 +123,11 @@ def test_all_four_equal_a_naive_implementation() -> None:
     before = [confidence_of(image, int(target)) for image, target in zip(images, classes, strict=True)]
     found = evaluate(
         ["ebpg", "bbox", "drop", "increase"],
-        Explained(*map(torch.from_numpy, (maps, images, classes, np.array(before), objects))),
+        Explained(
+            *map(torch.from_numpy, (maps, images, classes, np.array(before), objects)),
+            torch.from_numpy(black).view(1, 3, 1, 1).expand(12, -1, 9, 11),
+        ),
         confidence,
-        torch.from_numpy(black).view(3, 1, 1),
     )
     for n in range(12):
         ranking = np.argsort(-maps[n].ravel())
@@ -145,8 +149,43 @@ def test_a_map_that_is_zero_everywhere_keeps_nothing_of_its_image() -> None:
         return batch.mean((1, 2, 3))
 
     nothing = explained(torch.zeros(1, 4, 5))
-    found = evaluate(["ebpg", "bbox", "drop", "increase"], nothing, brightness, torch.zeros(3, 1, 1))
+    found = evaluate(["ebpg", "bbox", "drop", "increase"], nothing, brightness)
     assert found["masked_confidence"].tolist() == [0]
     assert found["drop"].tolist() == [1]
     assert math.isnan(found["ebpg"][0])
     assert math.isnan(found["bbox"][0])
+
+
+def test_average_gain_is_the_share_of_the_missing_confidence_that_masking_gives() -> None:
+    found = average_gain(torch.tensor([0.6, 0.6, 0.0, 1.0]), torch.tensor([0.7, 0.2, 1.0, 1.0]))
+    np.testing.assert_allclose(found.numpy(), [0.25, 0, 1, np.nan], rtol=1e-6)
+
+
+def test_the_share_that_is_kept_and_what_hides_the_rest_are_settings() -> None:
+    def mean(batch: Tensor, classes: Tensor) -> Tensor:
+        return batch.mean((1, 2, 3))
+
+    maps = torch.arange(1.0, 21).view(1, 4, 5)
+    image, fill = torch.ones(1, 3, 4, 5), torch.full((1, 3, 4, 5), 0.5)
+    given = Explained(maps, image, torch.tensor([0]), torch.tensor([1.0]), maps < 0, fill)
+    found = evaluate(["drop"], given, mean, MetricSettings(kept_share=0.4))
+    assert found["masked_confidence"].item() == pytest.approx(0.4 * 1 + 0.6 * 0.5)
+
+
+def test_every_metric_has_a_column_and_shares_the_passes_of_others() -> None:
+    calls: list[int] = []
+
+    def confidence(batch: Tensor, classes: Tensor) -> Tensor:
+        calls.append(len(batch))
+        return batch.mean((1, 2, 3))
+
+    of_maps = explained(torch.rand(3, 4, 5))
+    everything = replace(
+        of_maps, insertion_start=torch.zeros_like(of_maps.images), of_shifted={(1, 0): torch.rand(3, 4, 5)}
+    )
+    found = evaluate(METRICS, everything, confidence, MetricSettings(curve_steps=7, batch_size=4))
+    assert found.keys() == {metric_column(name) for name in METRICS} | {"masked_confidence"}
+    assert calls == [3] + 2 * [4, 4, 4, 4, 4, 1]  # 3 maps x 7 steps, whatever map and step, for each curve
+    for name in METRICS:
+        alone = evaluate([name], everything, confidence, MetricSettings(curve_steps=7, batch_size=4))
+        torch.testing.assert_close(alone[metric_column(name)], found[metric_column(name)], equal_nan=True)

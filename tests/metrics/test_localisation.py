@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igcam_batch.metrics.localisation import bbox, box_mask, ebpg
+from igcam_batch.metrics.localisation import bbox, box_mask, ebpg, pointing_game
 
 MAP = torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 0.0]])
 MASK = torch.tensor([[False, True, False], [True, True, False]])
@@ -94,3 +94,44 @@ def test_box_mask_takes_the_pixels_whose_centres_lie_in_a_box() -> None:
     assert not box_mask([], (3, 5)).any()
     assert not box_mask([(2, 2, 2, 2)], (3, 5)).any()
     assert box_mask([(-10, -10, 99, 99)], (3, 5)).all()
+
+
+class TestPointingGame:
+    def test_the_highest_pixel_must_lie_within_the_tolerance_of_the_object(self) -> None:
+        heat = torch.zeros(1, 40, 50)
+        heat[0, 20, 10] = 1
+        for column, hits in ((10, 1), (25, 1), (26, 0), (40, 0)):
+            mask = torch.zeros(1, 40, 50, dtype=torch.bool)
+            mask[0, 20, column] = True
+            assert pointing_game(heat, mask, 15).tolist() == [hits], column
+
+    def test_the_tolerance_is_a_circle(self) -> None:
+        heat = torch.zeros(1, 40, 50)
+        heat[0, 20, 20] = 1
+        for down, right, hits in ((9, 12, 1), (10, 12, 0), (-9, -12, 1), (15, 0, 1), (15, 1, 0), (0, 0, 1)):
+            mask = torch.zeros(1, 40, 50, dtype=torch.bool)
+            mask[0, 20 + down, 20 + right] = True
+            assert pointing_game(heat, mask, 15).tolist() == [hits], (down, right)
+
+    @settings(max_examples=60, deadline=None)
+    @given(seed=st.integers(0, 10_000), tolerance=st.integers(0, 30), levels=st.integers(1, 40))
+    def test_it_equals_looking_round_every_highest_pixel(self, seed: int, tolerance: int, levels: int) -> None:
+        generator = np.random.default_rng(seed)
+        heat = generator.integers(0, levels + 1, (3, 12, 17)).astype(np.float32)
+        masks = generator.random((3, 12, 17)) < 0.03
+        rows, columns = np.mgrid[:12, :17]
+        expected = []
+        for one, mask in zip(heat, masks, strict=True):
+            hits = [
+                bool(mask[(rows - row) ** 2 + (columns - column) ** 2 <= tolerance**2].any())
+                for row, column in zip(*np.nonzero(one == one.max()), strict=True)
+            ]
+            expected.append(np.mean(hits) if mask.any() and one.any() else np.nan)
+        found = pointing_game(torch.from_numpy(heat), torch.from_numpy(masks), tolerance)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+    def test_a_map_of_zero_and_an_empty_mask_have_no_value(self) -> None:
+        heat, mask = torch.zeros(2, 4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
+        heat[1, 0, 0] = 1
+        mask[0, 0, 0] = True
+        assert pointing_game(heat, mask, 3).isnan().all()
