@@ -164,7 +164,7 @@ class TestWhatIsRefused:
     def test_a_missing_model_is_named_with_what_there_is(self):
         message = refusal({"input": "a", "output": "b"})
         assert message.startswith("--model: is required")
-        assert "torchvision:NAME, timm:NAME, package.module:factory" in message
+        assert "torchvision:NAME, timm:NAME, torchray:NAME, package.module:factory" in message
 
     @pytest.mark.parametrize("argument", ["input", "output"])
     def test_an_empty_place_is_not_the_working_directory(self, argument):
@@ -207,9 +207,8 @@ class TestClassMap:
             (None, "No such file or directory"),
             ("[281, 282]", "must hold values by name"),
             ("cat: [281", "neither YAML nor JSON"),
-            ("cat: 281.5", "must map each class name to an index or a name"),
-            ("cat: yes", "must map each class name to an index or a name"),
-            ("cat:", "must map each class name to an index or a name"),
+            ("cat: 281.5", "must map each class name to an index, a name, or null"),
+            ("cat: yes", "must map each class name to an index, a name, or null"),
         ],
     )
     def test_a_file_that_is_none_is_refused_in_one_line(self, tmp_path, text, reason):
@@ -225,10 +224,19 @@ class TestClassMap:
         (tmp_path / "map.yaml").write_bytes(b"\xff\xfe\x00\x81")
         assert "neither YAML nor JSON" in refusal(NEEDED | {"class-map": str(tmp_path / "map.yaml")})
 
+    def test_null_leaves_a_class_out(self, tmp_path):
+        (tmp_path / "map.yaml").write_text("cat: 281\ndog: null\ncow:\n")
+        assert config(class_map=str(tmp_path / "map.yaml")).class_map == {"cat": 281, "dog": None, "cow": None}
+
+    @pytest.mark.parametrize("name", ["imagenet", "voc", "coco"])
+    def test_a_known_dataset_needs_no_file(self, name, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert config(class_map=name).class_map == name
+
     @pytest.mark.parametrize("target", ["yes", "281.5", "[1]"])
     def test_in_a_settings_file_it_is_held_to_the_same(self, yaml_file, target):
         message = refusal(NEEDED, yaml_file(f"class-map: {{cat: {target}}}\n"))
-        assert "must map each class name to an index or a name" in message
+        assert "must map each class name to an index, a name, or null" in message
 
     def test_what_the_file_held_when_the_audit_began_travels_with_the_settings(self, tmp_path):
         path = tmp_path / "map.yaml"
@@ -292,6 +300,19 @@ ANOTHER: dict[str, Any] = {
     "std": "1,1,1",
     "class-map": {"cat": 281},
     "max-pixels": 1000,
+    "image-set": "2007/test",
+    "objects": "masks",
+    "difficult": "drop",
+    "kept-share": 0.2,
+    "fill": "blur:3",
+    "insertion-start": "black",
+    "curve-steps": 16,
+    "pointing-tolerance": 0,
+    "shift": 2,
+    "resize-size": 400,
+    "interpolation": "bicubic",
+    "channel-order": "bgr",
+    "pixel-range": "255",
     "precision": "bf16",
     "heatmap-dtype": "float16",
     "shard-size": 5,

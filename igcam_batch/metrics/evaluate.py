@@ -20,7 +20,11 @@ from igcam_batch.metrics.localisation import bbox, ebpg, pointing_game
 from igcam_batch.metrics.stability import Shift, sensitivity
 from igcam_batch.names import MetricName, metric_column
 
-_MASKED: dict[MetricName, Callable[[Tensor, Tensor], Tensor]] = {"drop": drop, "increase": increase, "average-gain": average_gain}
+_MASKED: dict[MetricName, Callable[[Tensor, Tensor], Tensor]] = {
+    "drop": drop,
+    "increase": increase,
+    "average-gain": average_gain,
+}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,14 @@ from igcam_batch.tables.schemas import (
     heatmaps_schema,
     scores_schema,
 )
-from igcam_batch.tables.shards import Committed, commit_shard, committed_shards, is_committed, read_commit
+from igcam_batch.tables.shards import (
+    Committed,
+    commit_shard,
+    committed_shards,
+    is_committed,
+    read_commit,
+    to_parquet,
+)
 
 __all__ = [
     "DECODED",
@@ -33,4 +40,5 @@ __all__ = [
     "read_scores",
     "scores_schema",
     "to_ipc",
+    "to_parquet",
 ]

@@ -1,6 +1,6 @@
 """The tables of a run, back as Arrow: only of shards that are committed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -22,6 +22,14 @@ def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
         InputError: `output` holds no scores, or they have no such column.
     """
     return _read(open_store(output), SCORES_DIR, columns)
+
+
+def score_tables(output: str) -> Iterator[pa.Table]:
+    """The score table, a committed shard at a time, in their order."""
+    store = open_store(output)
+    for shard in committed_shards(store):
+        with store.open(f"{SCORES_DIR}/{part_name(shard)}") as file:
+            yield read_parquet(file).replace_schema_metadata(None)
 
 
 def read_heatmaps(output: str, size: int | tuple[int, int] | None = None) -> pa.Table:

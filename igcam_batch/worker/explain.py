@@ -14,15 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from igcam_batch.attribution.baselines import baseline_images
 from igcam_batch.attribution.explainer import Explainer, Explanation, Prediction
 from igcam_batch.attribution.fusion import fold_batch_norms
 from igcam_batch.attribution.network import DTYPES, confidences
 from igcam_batch.attribution.precision import prepare_for_half_precision
 from igcam_batch.attribution.quadrature import RULES, Adaptive
 from igcam_batch.attribution.upsample import upsample
-from igcam_batch.config import AuditConfig
-from igcam_batch.metrics.evaluate import Explained, evaluate
+from igcam_batch.config import AuditConfig, BaselineImage
+from igcam_batch.metrics.evaluate import Explained, MetricSettings, evaluate
 from igcam_batch.metrics.localisation import box_mask
+from igcam_batch.metrics.stability import Shift, shifted, shifts
 from igcam_batch.models import load_model
 from igcam_batch.names import MethodName
 from igcam_batch.sources import CARRIED
@@ -44,6 +46,8 @@ from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.targets import ChosenTarget, NoTargetError, choose_targets, pad_targets
 
 logger = logging.getLogger(__name__)
+
+Explanations = Mapping[MethodName, Explanation]
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class ShardExplainer:
         self._map_shape = model.map_shape
         self._size = (model.recipe.size, model.recipe.size)
         self._preprocess = Preprocess(model.recipe, self._device)
+        self._fill = self._preprocess.baseline(BaselineImage.parse(config.fill))
+        self._insertion_start = self._preprocess.baseline(BaselineImage.parse(config.insertion_start))
         probe = torch.randn(1, 3, *self._size, generator=torch.Generator().manual_seed(0))
         fold_batch_norms(model.module, model.layer, probe)
         if config.precision != "fp32":
@@ -190,7 +196,9 @@ class ShardExplainer:
         chosen = [self._targets(tables, row, logits) for row, logits in zip(rows, prediction.logits, strict=True)]
         if not any(chosen):
             return tables
-        explained = self._explainer.explain(prediction, pad_targets(chosen).to(self._device))
+        targets = pad_targets(chosen).to(self._device)
+        explained = self._explainer.explain(prediction, targets)
+        of_shifted = self._explain_shifted(images, targets)
         highest = torch.stack([found.maps.flatten(1).amax(1) for found in explained.values()]).amax(0).tolist()
         for b, row in enumerate(rows):
             if chosen[b] and not math.isfinite(highest[b]):
@@ -205,10 +213,16 @@ class ShardExplainer:
             (b, k, method) for b, of_image in enumerate(chosen) for k in range(len(of_image)) for method in explained
         ]
         for begin in range(0, len(rows_of), self._explainer.batch_size):
-            self._score(
-                tables, rows, prediction, chosen, explained, rows_of[begin : begin + self._explainer.batch_size]
-            )
+            some = rows_of[begin : begin + self._explainer.batch_size]
+            self._score(tables, rows, prediction, chosen, explained, of_shifted, some)
         return tables
+
+    def _explain_shifted(self, images: Tensor, targets: Tensor) -> dict[Shift, Explanations]:
+        """What the same targets' maps are in the images moved a little, where a metric asks."""
+        if "sensitivity" not in self._config.metric:
+            return {}
+        moved = {by: self._explainer.predict(shifted(images, by)) for by in shifts(self._config.shift)}
+        return {by: self._explainer.explain(prediction, targets) for by, prediction in moved.items()}
 
     def _targets(self, tables: _Tables, row: Mapping[str, Any], logits: Tensor) -> list[ChosenTarget]:
         """The targets of an image; none, and a failure, where there are none to be had."""
@@ -231,7 +245,8 @@ class ShardExplainer:
         rows: Sequence[Mapping[str, Any]],
         prediction: Prediction,
         chosen: Sequence[Sequence[ChosenTarget]],
-        explanations: Mapping[MethodName, Explanation],
+        explanations: Explanations,
+        of_shifted: Mapping[Shift, Explanations],
         rows_of: Sequence[tuple[int, int, MethodName]],
     ) -> None:
         """Add the rows for `rows_of`, each (image in the batch, target of the image, method), with their metrics."""
@@ -239,15 +254,25 @@ class ShardExplainer:
         where = torch.tensor([b for b, _, _ in rows_of], device=self._device)
         classes = torch.tensor([target.index for target in targets], device=self._device)
         maps = [explanations[method].maps[b, k] for b, k, method in rows_of]
+        images = prediction.images[where]
         before = confidences(prediction.logits, self._config.confidence)[where, classes]
         explained = Explained(
-            maps=torch.cat([upsample(of_row.unsqueeze(0), self._size) for of_row in maps]),
-            images=prediction.images[where],
+            maps=self._upsampled(explanations, rows_of),
+            images=images,
             classes=classes,
             confidences=before,
             objects=torch.stack([self._objects(rows[b], chosen[b][k]) for b, k, _ in rows_of]).to(self._device),
+            fill=baseline_images(self._fill, images).expand_as(images),
+            insertion_start=baseline_images(self._insertion_start, images).expand_as(images),
+            of_shifted={by: self._upsampled(found, rows_of) for by, found in of_shifted.items()},
         )
-        values = evaluate(self._config.metric, explained, self._explainer.confidence, self._black)
+        settings = MetricSettings(
+            self._config.kept_share,
+            self._config.pointing_tolerance,
+            self._config.curve_steps,
+            self._explainer.batch_size,
+        )
+        values = evaluate(self._config.metric, explained, self._explainer.confidence, settings)
         values |= {"score": prediction.scores.detach()[where, classes], "confidence": before}
         columns = {name: column.tolist() for name, column in values.items()}
         predicted = prediction.logits.argmax(1).tolist()
@@ -273,6 +298,11 @@ class ShardExplainer:
                 | measured
             )
         tables.maps += list(torch.stack([self._as_stored(of_row) for of_row in maps]).cpu().numpy())
+
+    def _upsampled(self, explanations: Explanations, rows_of: Sequence[tuple[int, int, MethodName]]) -> Tensor:
+        """(n, H, W): the maps of some rows at the input's size."""
+        maps = [explanations[method].maps[b, k].unsqueeze(0) for b, k, method in rows_of]
+        return torch.cat([upsample(of_row, self._size) for of_row in maps])
 
     def _as_stored(self, of_row: Tensor) -> Tensor:
         """A map at the shape of the table: a map by pixels, averaged over the area of each cell."""

@@ -32,8 +32,10 @@ def object_masks(
     Raises:
         DecodeError: an outline that cannot be read.
     """
-    of_voc = segmentation is not None
-    outlines = _of_voc(segmentation, row["labels"]) if of_voc else _of_coco(row["boxes"] or (), size)
+    if segmentation is None:
+        outlines = _of_coco(row["boxes"] or (), size)
+    else:
+        outlines = _of_voc(segmentation, row["labels"])
     return [{"label": label, "bits": pack(recipe.mask(mask))} for label, mask in outlines.items()]
 
 

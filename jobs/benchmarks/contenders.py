@@ -20,7 +20,7 @@ from igcam_batch.attribution.network import confidences
 from igcam_batch.attribution.quadrature import Quadrature, gauss_lobatto, riemann
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.metrics.evaluate import Explained, evaluate
-from igcam_batch.names import MethodName, PrecisionName
+from igcam_batch.names import PAPER_METRICS, MethodName, PrecisionName
 
 _THERE_AND_BACK = 4  # forward passes that forward and backward cost, to plan by
 _INTEGRATED: list[MethodName] = ["integrated-grad-cam"]
@@ -141,8 +141,9 @@ def _ours(
                 classes,
                 confidences(prediction.logits, "softmax").gather(1, classes.unsqueeze(1)).squeeze(1),
                 middle.expand(n, -1, -1),
+                subject.black().expand_as(images[:n]),
             )
-            evaluate(("ebpg", "bbox", "drop", "increase"), explained, explainer.confidence, subject.black())
+            evaluate(PAPER_METRICS, explained, explainer.confidence)
 
     return Contender(label, run, passes + metrics, passes, against, exact=True)
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from benchmarks.goals import Goal
 from benchmarks.peers import authors_algorithm
 from benchmarks.photographs import read_photographs
-from benchmarks.settings import METRICS, Bench, Explanations, Setting, parsed, relative_errors, shapes
+from benchmarks.settings import Bench, Explanations, Setting, parsed, relative_errors, shapes
 from benchmarks.sheet import machine, said, show, write_json
 from benchmarks.subjects import Subject
 from benchmarks.timing import timed
 from igcam_batch.attribution.explainer import Explainer
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.metrics.faithfulness import highest_pixels
-from igcam_batch.names import ScoreName
+from igcam_batch.names import PAPER_METRICS, ScoreName
 
 MODEL = "efficientnet-lite0"
 SETTINGS = (
@@ -193,8 +193,8 @@ def _measured(
         error=float(relative_errors(found.maps, exact.maps).median()),
         error_of_shape=float(relative_errors(shapes(found.maps), shapes(exact.maps)).median()),
         overlap=float(overlap.mean()),
-        changes={name: _mean((found.metrics[name] - exact.metrics[name]).abs()) for name in METRICS},
-        shifts={name: means[name] - exact_means[name] for name in METRICS},
+        changes={name: _mean((found.metrics[name] - exact.metrics[name]).abs()) for name in PAPER_METRICS},
+        shifts={name: means[name] - exact_means[name] for name in PAPER_METRICS},
     )
 
 
@@ -210,7 +210,7 @@ def _show_maps(measured: Sequence[Measured], *, markdown: bool) -> None:
     headers = ["rule", "nodes", "precision", "passes", "ms/image", "L2 error", "of shape", "top 15 % IoU"]
     show(
         "Each map against the reference; changes of metrics in points, mean over photographs",
-        [*headers, *(f"|Δ {name}|" if not markdown else f"Δ {name}" for name in METRICS)],
+        [*headers, *(f"|Δ {name}|" if not markdown else f"Δ {name}" for name in PAPER_METRICS)],
         [
             [
                 *one.name,
@@ -219,7 +219,7 @@ def _show_maps(measured: Sequence[Measured], *, markdown: bool) -> None:
                 f"{one.error:.4f}",
                 f"{one.error_of_shape:.4f}",
                 f"{one.overlap:.3f}",
-                *(f"{one.changes[name]:.2f}" for name in METRICS),
+                *(f"{one.changes[name]:.2f}" for name in PAPER_METRICS),
             ]
             for one in measured
         ],
@@ -231,13 +231,13 @@ def _show_means(measured: Sequence[Measured], exact: Explanations, *, markdown: 
     means = _means(exact)
     show(
         "Means over the photographs, in points: the reference's, and by how much others differ",
-        ["rule", "nodes", "precision", *METRICS, f"within {_CLOSE}", "x authors' speed"],
+        ["rule", "nodes", "precision", *PAPER_METRICS, f"within {_CLOSE}", "x authors' speed"],
         [
-            ["reference", "", "fp32", *(f"{means[name]:.2f}" for name in METRICS), "", ""],
+            ["reference", "", "fp32", *(f"{means[name]:.2f}" for name in PAPER_METRICS), "", ""],
             *(
                 [
                     *one.name,
-                    *(f"{one.shifts[name]:+.2f}" for name in METRICS),
+                    *(f"{one.shifts[name]:+.2f}" for name in PAPER_METRICS),
                     "yes" if one.close else "no",
                     f"{one.speed:.1f}",
                 ]

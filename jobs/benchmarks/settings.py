@@ -15,9 +15,8 @@ from igcam_batch.attribution.network import confidences
 from igcam_batch.attribution.quadrature import FEWEST_NODES, RULES, Adaptive, Quadrature
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.metrics.evaluate import Explained, evaluate
-from igcam_batch.names import MethodName, MetricName, PrecisionName, ScoreName
+from igcam_batch.names import PAPER_METRICS, MethodName, PrecisionName, ScoreName
 
-METRICS: tuple[MetricName, ...] = ("ebpg", "bbox", "drop", "increase")
 _METHOD: MethodName = "integrated-grad-cam"
 _ADAPTIVE = "adaptive"
 
@@ -113,9 +112,10 @@ class Bench:
         """Maps and metrics, both at the explainer's precision, as an audit has them."""
         maps, nodes, before = self.maps(explainer)
         upsampled = upsample(maps, (self.images.shape[-2], self.images.shape[-1]))
-        explained = Explained(upsampled, self.images, self.targets, before, self._objects)
-        values = evaluate(METRICS, explained, explainer.confidence, self._subject.black())
-        return Explanations(maps, nodes, {name: 100 * values[name] for name in METRICS})
+        fill = self._subject.black().expand_as(self.images)
+        explained = Explained(upsampled, self.images, self.targets, before, self._objects, fill)
+        values = evaluate(PAPER_METRICS, explained, explainer.confidence)
+        return Explanations(maps, nodes, {name: 100 * values[name] for name in PAPER_METRICS})
 
 
 def relative_errors(maps: Tensor, exact: Tensor) -> Tensor:

@@ -138,9 +138,7 @@ def test_a_model_that_runs_its_head_without_gradients_is_told_so() -> None:
             with torch.no_grad():
                 return self.head(x.mean((2, 3)))
 
-    with pytest.raises(
-        InputError, match="scores do not depend on it, or the model computes them under no_grad"
-    ):
+    with pytest.raises(InputError, match="scores do not depend on it, or the model computes them under no_grad"):
         explain(Off(nullcontext), IMAGES, TARGETS, "backbone")
 
 

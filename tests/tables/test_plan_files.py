@@ -34,7 +34,7 @@ class TestManifest:
             [
                 image(2),
                 ImageRow(
-                    "x", "/x", 5, 0.25, mask_uri="/x.png", part=Part("/x.tar", 3), problem=Problem("read", "gone")
+                    "x", "/x", 5, 0.25, mask_uri="/x.png", part=Part("/x.tar", 3), problem=gone
                 ),
             ]
         )

@@ -1,21 +1,16 @@
-"""Every setting of an audit, declared and validated once.
-
-The command line, the YAML file and the worker all read the same `AuditConfig`; nothing else in the package holds a
-default. Names are the design's: a field `input_size` is the flag `--input-size` and the YAML key `input-size`.
-"""
+"""Every setting of an audit. A field `input_size` is the flag `--input-size` and the YAML key `input-size`."""
 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from igcam_batch.errors import InputError
+from igcam_batch.config.baseline import BaselineImage, BaselineText
+from igcam_batch.config.files import read_mapping
+from igcam_batch.config.target import Target
 from igcam_batch.names import (
     METHODS,
     METRICS,
@@ -37,89 +32,7 @@ from igcam_batch.names import (
     VocabularyName,
 )
 
-TargetKind = Literal["predicted", "label", "labels", "predicted+label", "top", "class"]
-
-TARGETS = "predicted, label, labels, predicted+label, top-K (as top-5), class:ID (as class:281, or class:281,285)"
-BASELINES = "black, white, blur, blur:SIGMA (pixels of the model's input), R,G,B (each 0 to 1)"
-MODELS = "torchvision:NAME, timm:NAME, package.module:factory"
-
-
-@dataclass(frozen=True)
-class Target:
-    """Which classes of an image are explained.
-
-    Attributes:
-        kind: `predicted`, `label` (the one class an image is labelled with), `labels` (every class present),
-            `predicted+label` (why this and not that), `top` (the `count` best-scored classes), or `class` (the classes
-            in `classes`).
-        count: for `top`, how many.
-        classes: for `class`, the model's class indices.
-    """
-
-    kind: TargetKind
-    count: int = 1
-    classes: tuple[int, ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a `--target` value; ValueError says what there is."""
-        if text in ("predicted", "label", "labels", "predicted+label"):
-            return cls(kind=text)  # type: ignore[arg-type]  # narrowed by the line above
-        if match := re.fullmatch(r"top-([1-9]\d{0,4})", text):
-            return cls(kind="top", count=int(match[1]))
-        if match := re.fullmatch(r"class:(\d{1,6}(?:,\d{1,6})*)", text):
-            return cls(kind="class", classes=tuple(dict.fromkeys(int(index) for index in match[1].split(","))))
-        raise ValueError(f"no such target; there are: {TARGETS}")
-
-    @property
-    def at_most(self) -> int:
-        """How many targets an image has at most; of labels, what is common."""
-        return {"top": self.count, "class": len(self.classes), "labels": 5, "predicted+label": 2}.get(self.kind, 1)
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether the dataset must say which classes an image shows."""
-        return self.kind in ("label", "labels", "predicted+label")
-
-
-@dataclass(frozen=True)
-class BaselineImage:
-    """An image without what is explained: where paths start, and what hides a pixel.
-
-    Attributes:
-        colour: of an image that is one colour everywhere, in 0..1; None for the image itself, blurred.
-        sigma: standard deviation of the blur, in pixels of the model's input.
-    """
-
-    colour: tuple[float, float, float] | None = None
-    sigma: float = 10.0
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a `--baseline` value; ValueError says what there is."""
-        if text in _COLOURS:
-            return cls(_COLOURS[text])
-        if match := re.fullmatch(r"blur(?::(\d{1,4}(?:\.\d{1,4})?))?", text):
-            if match[1] is None or 0 < float(match[1]) <= _MOST_BLUR:
-                return cls(sigma=float(match[1] or cls.sigma))
-            raise ValueError(f"SIGMA must be above 0 and at most {_MOST_BLUR}")
-        try:
-            red, green, blue = (float(part) for part in text.split(","))
-        except ValueError:
-            raise ValueError(f"no such baseline; there are: {BASELINES}") from None
-        if not all(0 <= part <= 1 for part in (red, green, blue)):
-            raise ValueError("R,G,B must each be 0 to 1")
-        return cls((red, green, blue))
-
-
-def _checked_baseline(text: str) -> str:
-    BaselineImage.parse(text)
-    return text
-
-
-BaselineText = Annotated[str, AfterValidator(_checked_baseline)]
-_COLOURS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
-_MOST_BLUR = 1000
+MODELS = "torchvision:NAME, timm:NAME, torchray:NAME, package.module:factory"
 
 
 def _flag(default: Any, text: str, *, metavar: str | None = None, affects_results: bool = True, **limits: Any) -> Any:
@@ -398,92 +311,3 @@ def flag_details(name: str) -> dict[str, Any]:
     """What `_flag` recorded about a setting: its `metavar`, and whether it `affects_results`."""
     extra = AuditConfig.model_fields[name.replace("-", "_")].json_schema_extra
     return dict(extra) if isinstance(extra, Mapping) else {}
-
-
-def load_config(flags: Mapping[str, Any], file: str | None = None) -> AuditConfig:
-    """Merge a YAML file and the flags that were given, flags winning, into a validated config.
-
-    Args:
-        flags: setting name -> value, only for what the person typed.
-        file: path of a YAML mapping of settings, or None.
-
-    Raises:
-        InputError: the file cannot be read, or a setting is unknown or out of range.
-    """
-    try:
-        settings = read_mapping(file) if file else {}
-    except ValueError as error:
-        raise InputError(f"--config {file}: {error}") from None
-    settings = _by_flag_name(settings) | _by_flag_name(flags)
-    both = [name for name in ("steps", "rule") if settings.get("tolerance") is not None and name in settings]
-    if both:
-        raise InputError(
-            f"--tolerance {settings['tolerance']}: chooses the nodes itself; leave --{both[0]} {settings[both[0]]} out"
-        )
-    try:
-        return AuditConfig.model_validate(settings)
-    except ValidationError as error:
-        raise InputError(_describe(error, file)) from None
-
-
-def _by_flag_name(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in settings.items()}
-
-
-class _AsWritten(yaml.SafeLoader):
-    """YAML in which names stay the text they are, and `1:4` is no number in base 60.
-
-    As YAML 1.1 has it, `no: 3` would name the class False, `007: 3` the class 7, and `workers: 1:4` be 64.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        for name, _ in node.value:
-            if isinstance(name, yaml.ScalarNode) and not name.tag.endswith(":merge"):
-                name.tag = "tag:yaml.org,2002:str"
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
-        return node.value if ":" in node.value else super().construct_yaml_int(node)
-
-
-_AsWritten.add_constructor("tag:yaml.org,2002:int", _AsWritten.construct_yaml_int)
-
-
-def read_mapping(file: str) -> dict[str, Any]:
-    """A YAML file (JSON is YAML) that holds values by name; ValueError says what is wrong with it."""
-    try:
-        content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_AsWritten)  # noqa: S506  # a SafeLoader
-    except OSError as error:
-        raise ValueError(error.strerror or str(error)) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"neither YAML nor JSON: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ValueError("must hold values by name, as in 'name: value'")
-    return {str(name): value for name, value in content.items()}
-
-
-def _describe(error: ValidationError, file: str | None) -> str:
-    """One line for the first thing that is wrong, in the words of the flags."""
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return message
-    name = str(first["loc"][0])
-    label = name.upper() if name in ("input", "output") else f"--{name}"
-    match first["type"]:
-        case "missing":
-            return f"{label}: is required" + (" (MODEL is one of " + MODELS + ")" if name == "model" else "")
-        case "extra_forbidden":
-            origin = f"--config {file}: " if file else ""
-            known = ", ".join(field.replace("_", "-") for field in AuditConfig.model_fields)
-            return f"{origin}{name}: no such setting; there are: {known}"
-        case "literal_error":
-            return f"{label} {first['input']}: no such {name}; there are: {_choices(first['ctx']['expected'])}"
-        case "value_error":
-            return f"{label} {first['input']}: {message}"
-        case _:
-            return f"{label} {first['input']}: {message[0].lower()}{message[1:]}"
-
-
-def _choices(expected: str) -> str:
-    return expected.replace("'", "").replace(" or ", ", ")

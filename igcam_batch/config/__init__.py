@@ -1,0 +1,12 @@
+"""Every setting of an audit, declared and validated once.
+
+The command line, the YAML file and the worker all read the same `AuditConfig`; nothing else in the package holds a
+default.
+"""
+
+from igcam_batch.config.audit import MODELS, AuditConfig, flag_details
+from igcam_batch.config.baseline import BaselineImage
+from igcam_batch.config.load import load_config
+from igcam_batch.config.target import Target
+
+__all__ = ["MODELS", "AuditConfig", "BaselineImage", "Target", "flag_details", "load_config"]

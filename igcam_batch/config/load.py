@@ -1,0 +1,67 @@
+"""A file of settings and the flags that were typed -> one validated config, or one line that says what is wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from igcam_batch.config.audit import MODELS, AuditConfig
+from igcam_batch.config.files import read_mapping
+from igcam_batch.errors import InputError
+
+
+def load_config(flags: Mapping[str, Any], file: str | None = None) -> AuditConfig:
+    """Merge a YAML file and the flags that were given, flags winning, into a validated config.
+
+    Args:
+        flags: setting name -> value, only for what the person typed.
+        file: path of a YAML mapping of settings, or None.
+
+    Raises:
+        InputError: the file cannot be read, or a setting is unknown or out of range.
+    """
+    try:
+        settings = read_mapping(file) if file else {}
+    except ValueError as error:
+        raise InputError(f"--config {file}: {error}") from None
+    settings = _by_flag_name(settings) | _by_flag_name(flags)
+    both = [name for name in ("steps", "rule") if settings.get("tolerance") is not None and name in settings]
+    if both:
+        raise InputError(
+            f"--tolerance {settings['tolerance']}: chooses the nodes itself; leave --{both[0]} {settings[both[0]]} out"
+        )
+    try:
+        return AuditConfig.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(_describe(error, file)) from None
+
+
+def _by_flag_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for name, value in settings.items()}
+
+
+def _describe(error: ValidationError, file: str | None) -> str:
+    """One line for the first thing that is wrong, in the words of the flags."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    name = str(first["loc"][0])
+    label = name.upper() if name in ("input", "output") else f"--{name}"
+    match first["type"]:
+        case "missing":
+            return f"{label}: is required" + (" (MODEL is one of " + MODELS + ")" if name == "model" else "")
+        case "extra_forbidden":
+            origin = f"--config {file}: " if file else ""
+            known = ", ".join(field.replace("_", "-") for field in AuditConfig.model_fields)
+            return f"{origin}{name}: no such setting; there are: {known}"
+        case "literal_error":
+            return f"{label} {first['input']}: no such {name}; there are: {_choices(first['ctx']['expected'])}"
+        case "value_error":
+            return f"{label} {first['input']}: {message}"
+        case _:
+            return f"{label} {first['input']}: {message[0].lower()}{message[1:]}"
+
+
+def _choices(expected: str) -> str:
+    return expected.replace("'", "").replace(" or ", ", ")
