@@ -13,11 +13,12 @@ from igcam_batch.attribution.split import Split
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.images import Recipe
-from igcam_batch.models import from_factory, from_timm, from_torchvision, weights
+from igcam_batch.models import from_factory, from_timm, from_torchvision, torchray, weights
 from igcam_batch.models.classes import ClassNames
 from igcam_batch.models.classifier import Classifier
 
-_LIBRARIES = {"torchvision": from_torchvision.build, "timm": from_timm.build}
+_LIBRARIES = {"torchvision": from_torchvision.build, "timm": from_timm.build, "torchray": torchray.build}
+_CONVERSIONS = {"torchray": torchray.converted}
 _SEED = 0
 
 
@@ -141,6 +142,8 @@ def _from_library(library: str, name: str, wanted: str) -> Classifier:
         return build(name, pretrained=wanted == "DEFAULT")
     classifier = build(name, pretrained=False)
     tensors = weights.without_prefix(weights.read_state_dict(wanted), classifier.module.state_dict())
+    if library in _CONVERSIONS:
+        tensors = _CONVERSIONS[library](name, tensors, wanted)
     classes = weights.classes_of(tensors, classifier.module)
     if classes is not None:
         classifier = build(name, pretrained=False, classes=classes)
