@@ -22,7 +22,7 @@ from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
 from igcam_batch.sources import SUFFIXES, Place, Source, Wanted, find_place, open_source
-from igcam_batch.storage import Store, open_store
+from igcam_batch.storage import LocalStore, Store, open_store
 from igcam_batch.tables import committed_shards
 from igcam_batch.tables.plan import PLAN_DIR, Planned, write_plan
 from igcam_batch.tables.record import (
@@ -131,9 +131,13 @@ def _absolute(config: AuditConfig) -> AuditConfig:
 
 
 def _check_places(place: Place, output: Store) -> None:
-    """InputError unless OUTPUT can be written, and is not INPUT."""
+    """InputError unless INPUT can be reached and OUTPUT written, and they are two."""
     if place.uri == output.root:
         raise InputError(f"OUTPUT {output.root}: is INPUT; name another directory for the tables")
+    place.store.probe()
+    output.probe()
+    if not isinstance(output, LocalStore):
+        return
     ground = next(path for path in (Path(output.root), *Path(output.root).parents) if path.exists())
     if not ground.is_dir():
         raise InputError(f"OUTPUT {output.root}: {ground} is a file; name another directory")
@@ -295,6 +299,7 @@ def _new_record(
             map_shape=model.map_shape,
             recipe=model.recipe,
             classes=model.classes.count,
+            confidence=model.confidence,
         ),
         plan=plan,
         images=planned.images,

@@ -55,9 +55,11 @@ def audit(config: str | None, **flags: Any) -> None:
 
     from igcam_batch.audit.job import run_audit
     from igcam_batch.cli.console import view
+    from igcam_batch.report.summary import write_summary
 
     with view() as progress:
         summary = run_audit(settings, progress)
+    write_summary(summary.output)
     click.echo(summary.line())
     if settings.fail_on_error and summary.status.failed:
         sys.exit(EXIT_FAILED)
@@ -74,6 +76,16 @@ def status(output: str) -> None:
         f"planned {found.planned}, scored {found.scored}, failed {found.failed}, remaining {found.remaining}; "
         f"{found.rows} rows"
     )
+
+
+@commands.command()
+@click.argument("output", metavar="OUTPUT")
+def report(output: str) -> None:
+    """Sum up a run, finished or not: summary.parquet, summary.json, and their means as a table."""
+    from igcam_batch.report.scores import means_table
+    from igcam_batch.report.summary import write_summary
+
+    Console(highlight=False, width=max(Console().width, _TABLE_WIDTH)).print(means_table(write_summary(output)))
 
 
 @commands.command()
@@ -97,12 +109,13 @@ def demo(output: str) -> None:
     """Explain six photographs with a pretrained CNN on this machine, by three methods and four metrics."""
     from igcam_batch.cli.console import view
     from igcam_batch.demo.run import run_demo
-    from igcam_batch.report.scores import score_table
+    from igcam_batch.report.scores import means_table, score_table
 
     with view() as progress:
         result = run_demo(output, progress)
-    width = max(Console().width, _TABLE_WIDTH)
-    Console(highlight=False, width=width).print(score_table(result.summary.output))
+    terminal = Console(highlight=False, width=max(Console().width, _TABLE_WIDTH))
+    terminal.print(score_table(result.summary.output))
+    terminal.print(means_table(result.means))
     click.echo(result.summary.line())
     click.echo(f"look at {result.sheet}")
 

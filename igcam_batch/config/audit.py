@@ -98,7 +98,9 @@ class AuditConfig(BaseModel):
         le=8192,
     )
     score: ScoreName = _flag("logit", "what is differentiated: y_c as logit or as probability")
-    confidence: ConfidenceName = _flag("softmax", "how logits become a confidence; sigmoid for multi-label heads")
+    confidence: ConfidenceName | None = _flag(
+        None, "how logits become a confidence; sigmoid for multi-label heads  [default: the model's own, else softmax]"
+    )
     target: str = _flag("predicted", "classes explained in each image", metavar="predicted|label|labels|top-K|class:ID")
     metric: tuple[MetricName, ...] = _flag(
         PAPER_METRICS, f"metric; repeatable; all, or of {', '.join(METRICS)}", metavar="NAME|all", min_length=1

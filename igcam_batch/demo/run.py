@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from igcam_batch.audit.job import Summary, run_audit
 from igcam_batch.audit.progress import Progress
 from igcam_batch.config import AuditConfig
 from igcam_batch.demo.model import REFERENCE
 from igcam_batch.demo.photographs import write_photographs
 from igcam_batch.report.sheet import write_sheet
+from igcam_batch.report.summary import write_summary
 
 
 @dataclass(frozen=True)
@@ -17,10 +20,12 @@ class Demo:
 
     Attributes:
         summary: of its audit.
+        means: its summary table.
         sheet: a PNG of original, map and overlay for each photograph.
     """
 
     summary: Summary
+    means: pa.Table
     sheet: Path
 
 
@@ -46,4 +51,4 @@ def run_demo(directory: str, progress: Progress) -> Demo:
     )
     sheet = root / "sheet.png"
     write_sheet(summary.output, sheet)
-    return Demo(summary, sheet)
+    return Demo(summary, write_summary(summary.output), sheet)

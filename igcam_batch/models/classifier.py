@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from igcam_batch.images import Recipe
+from igcam_batch.names import ConfidenceName
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Classifier:
         recipe: how an image becomes its input.
         class_names: what the C outputs are called, or None where that is not known.
         class_ids: further identifiers of the classes, as WordNet ids, that a dataset may use for them; or None.
+        confidence: how its logits become confidences; `sigmoid` for a multi-label head.
         default_layer: what is explained when no layer is named; None: the last feature map.
     """
 
@@ -23,4 +25,5 @@ class Classifier:
     recipe: Recipe = field(default_factory=Recipe)
     class_names: tuple[str, ...] | None = None
     class_ids: tuple[str, ...] | None = None
+    confidence: ConfidenceName = "softmax"
     default_layer: str | None = None

@@ -16,6 +16,7 @@ from igcam_batch.images import Recipe
 from igcam_batch.models import from_factory, from_timm, from_torchvision, torchray, weights
 from igcam_batch.models.classes import ClassNames
 from igcam_batch.models.classifier import Classifier
+from igcam_batch.names import ConfidenceName
 
 _LIBRARIES = {"torchvision": from_torchvision.build, "timm": from_timm.build, "torchray": torchray.build}
 _CONVERSIONS = {"torchray": torchray.converted}
@@ -30,6 +31,7 @@ class LoadedModel:
         module: maps (B, 3, size, size) to logits (B, C).
         recipe: how an image becomes its input, after the settings' overrides.
         classes: its classes and their names.
+        confidence: how its logits become confidences.
         layer: the layer that is explained.
         map_shape: (u, v) of the maps that are stored.
         sha256: of its parameters and buffers.
@@ -38,6 +40,7 @@ class LoadedModel:
     module: nn.Module
     recipe: Recipe
     classes: ClassNames
+    confidence: ConfidenceName
     layer: str
     map_shape: tuple[int, int]
     sha256: str
@@ -71,6 +74,7 @@ def load_model(config: AuditConfig) -> LoadedModel:
         module,
         recipe,
         ClassNames.of(classifier, logits.shape[1], config.class_map),
+        config.confidence or classifier.confidence,
         layer.name,
         _map_shape(config, layer, recipe),
         weights.sha256(module),

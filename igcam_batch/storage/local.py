@@ -22,6 +22,9 @@ class LocalStore:
         self._root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  # also takes `..` out
         self.root = str(self._root)
 
+    def probe(self) -> None:
+        """A disk is there: what is wrong with a directory shows where it is used."""
+
     def uri(self, path: str) -> str:
         """Absolute path of `path`."""
         return str(self._root / path)

@@ -25,6 +25,10 @@ class Store(Protocol):
 
     root: str
 
+    def probe(self) -> None:
+        """InputError, within seconds, where the place cannot be reached at all."""
+        ...
+
     def uri(self, path: str) -> str:
         """Where `path` is, in full."""
         ...

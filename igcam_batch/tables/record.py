@@ -27,6 +27,7 @@ class ModelRecord(BaseModel):
     map_shape: tuple[int, int]
     recipe: Recipe
     classes: int
+    confidence: str = "softmax"
 
 
 class RunRecord(BaseModel):

@@ -119,6 +119,7 @@ class ShardExplainer:
                 f"({sha256[:12]}): put the same checkpoint on every node, and seed a factory that draws its weights"
             )
         self._classes = model.classes.with_directory_order(labels)
+        self._confidence = model.confidence
         self._map_shape = model.map_shape
         self._size = (model.recipe.size, model.recipe.size)
         self._preprocess = Preprocess(model.recipe, self._device)
@@ -135,7 +136,7 @@ class ShardExplainer:
             along=RULES[config.rule](config.steps) if config.tolerance is None else Adaptive(config.tolerance),
             baselines=[self._preprocess.baseline(baseline) for baseline in config.baselines],
             score=config.score,
-            confidence=config.confidence,
+            confidence=model.confidence,
             batch_size=config.batch_size or 1,
             precision=config.precision,
         )
@@ -255,7 +256,7 @@ class ShardExplainer:
         classes = torch.tensor([target.index for target in targets], device=self._device)
         maps = [explanations[method].maps[b, k] for b, k, method in rows_of]
         images = prediction.images[where]
-        before = confidences(prediction.logits, self._config.confidence)[where, classes]
+        before = confidences(prediction.logits, self._confidence)[where, classes]
         explained = Explained(
             maps=self._upsampled(explanations, rows_of),
             images=images,

@@ -32,10 +32,7 @@ def object_masks(
     Raises:
         DecodeError: an outline that cannot be read.
     """
-    if segmentation is None:
-        outlines = _of_coco(row["boxes"] or (), size)
-    else:
-        outlines = _of_voc(segmentation, row["labels"])
+    outlines = _of_coco(row["boxes"] or (), size) if segmentation is None else _of_voc(segmentation, row["labels"])
     return [{"label": label, "bits": pack(recipe.mask(mask))} for label, mask in outlines.items()]
 
 

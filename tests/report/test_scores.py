@@ -1,21 +1,43 @@
-"""The score table: means over the rows that have a value."""
+"""What the terminal shows of scores: means with their intervals, and who is better."""
+
+import io
 
 import pyarrow as pa
-import pytest
+from rich.console import Console
 
-from igcam_batch.report.scores import method_means
+from igcam_batch.report.scores import means_table
+from igcam_batch.report.summary import SUMMARY
 
 
-def test_means_leave_out_rows_without_a_value_and_count_those_with_one() -> None:
-    scores = pa.table(
-        {
-            "method": ["a", "b", "a", "a"],
-            "ebpg": [0.2, None, None, 0.4],
-            "drop": [1.0, 0.5, 0.0, 0.5],
-        }
-    )
-    means = method_means(scores, ("ebpg", "drop"))
-    assert list(means) == ["a", "b"]
-    assert means["a"]["ebpg"] == (pytest.approx(0.3), 2)
-    assert means["a"]["drop"] == (0.5, 3)
-    assert means["b"]["ebpg"] == (None, 0)
+def shown(rows: list[dict]) -> list[str]:
+    """The table's lines, in words."""
+    nothing = dict.fromkeys(SUMMARY.names)
+    table = pa.Table.from_pylist([nothing | {"kind": "mean", "images": 2} | row for row in rows], schema=SUMMARY)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(means_table(table))
+    assert isinstance(console.file, io.StringIO)
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+
+
+def test_means_stand_in_percent_with_their_interval_and_the_rows_that_had_a_value() -> None:
+    ebpg = {"metric": "ebpg", "mean": 0.5, "low": 0.25, "high": 0.75, "rows": 7}
+    assert shown([ebpg | {"method": "grad-cam"}, ebpg | {"method": "cam", "low": None, "high": None, "rows": 1}]) == [
+        "mean (95 % interval; rows) grad-cam cam",
+        "EBPG % 50.0 (25.0 to 75.0; 7) 50.0 (1)",
+    ]
+
+
+def test_a_metric_that_no_row_had_is_left_out_and_classes_are_not_shown() -> None:
+    drop = {"method": "grad-cam", "metric": "drop", "mean": 0.5, "rows": 3}
+    nothing = {"method": "grad-cam", "metric": "bbox", "mean": None, "rows": 0}
+    of_class = drop | {"target": 3, "mean": 0.9}
+    assert shown([drop, nothing, of_class]) == ["mean (95 % interval; rows) grad-cam", "Drop % 50.0 (3)"]
+
+
+def test_the_better_method_of_a_pair_has_an_asterisk() -> None:
+    means = [{"method": method, "metric": "drop", "mean": 0.5, "rows": 3} for method in ("a", "b", "c")]
+    pairs = [
+        {"kind": "difference", "method": "a", "other": other, "metric": "drop", "rows": 3, "better": better}
+        for other, better in (("b", "b"), ("c", None))
+    ]
+    assert shown(means + pairs)[1] == "Drop % 50.0 (3) 50.0 (3)* 50.0 (3)"

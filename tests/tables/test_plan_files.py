@@ -33,9 +33,7 @@ class TestManifest:
         table = manifest_table(
             [
                 image(2),
-                ImageRow(
-                    "x", "/x", 5, 0.25, mask_uri="/x.png", part=Part("/x.tar", 3), problem=gone
-                ),
+                ImageRow("x", "/x", 5, 0.25, mask_uri="/x.png", part=Part("/x.tar", 3), problem=gone),
             ]
         )
         assert table.schema.equals(MANIFEST)

@@ -1,7 +1,7 @@
 """`--model torchray:NAME`: the networks that the Integrated Grad-CAM paper explains, as TorchRay published them.
 
 VGG-16 and ResNet-50, fine-tuned in Caffe on Pascal VOC 2007 and on COCO 2014 for Zhang et al., "Top-down Neural
-Attention by Excitation Backprop", ECCV 2016. Their heads are multi-label: `--confidence sigmoid`.
+Attention by Excitation Backprop", ECCV 2016. Their heads are multi-label: confidences are sigmoids.
 
 https://github.com/facebookresearch/TorchRay/blob/master/torchray/benchmark/models.py
 """
@@ -75,4 +75,4 @@ def build(name: str, *, pretrained: bool, classes: int | None = None) -> Classif
             f"--model torchray:{name}: has {own} classes, the checkpoint {classes}; "
             + (f"{' and '.join(fitting)} have as many" if fitting else "TorchRay published none with as many")
         )
-    return Classifier(published.network(own), RECIPE, class_names=published.class_names)
+    return Classifier(published.network(own), RECIPE, class_names=published.class_names, confidence="sigmoid")
