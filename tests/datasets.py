@@ -33,7 +33,7 @@ def write_pictures(directory: Path) -> None:
         (directory / name).write_bytes(png(seed))
 
 
-def as_voc(root: Path) -> Path:
+def as_voc(root: Path, labels: tuple[tuple[str, ...], ...] = LABELS) -> Path:
     year = root / "VOCdevkit" / "VOC2007"
     write_pictures(year / "JPEGImages")
     (year / "Annotations").mkdir()
@@ -42,7 +42,7 @@ def as_voc(root: Path) -> Path:
     for number, name in enumerate(NAMES):
         left, top, right, bottom = BOXES[number]
         box = f"<xmin>{left + 1}</xmin><ymin>{top + 1}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax>"
-        found = "".join(f"<object><name>{label}</name><bndbox>{box}</bndbox></object>" for label in LABELS[number])
+        found = "".join(f"<object><name>{label}</name><bndbox>{box}</bndbox></object>" for label in labels[number])
         (year / "Annotations" / f"{name[0]}.xml").write_text(f"<annotation>{found}</annotation>")
     return root
 
