@@ -3,17 +3,13 @@
 import math
 import os
 import time
-import uuid
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.execute import execute
+from igcam_batch.audit.planning import TABLES, begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
 from igcam_batch.audit.status import Status, count_commits
@@ -21,28 +17,17 @@ from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
-from igcam_batch.sources import SUFFIXES, Place, Source, Wanted, find_place, open_source
+from igcam_batch.sources import Place, find_place
 from igcam_batch.storage import LocalStore, Store, open_store
 from igcam_batch.tables import committed_shards
-from igcam_batch.tables.plan import PLAN_DIR, Planned, write_plan
 from igcam_batch.tables.record import (
     RUN_FILE,
-    ModelRecord,
     RunRecord,
     differences,
     now,
     read_record,
-    versions,
     write_record,
 )
-
-_TABLES = ("scores", "heatmaps", "failures")
-_OURS = (RUN_FILE, *_TABLES, "summary.parquet", "summary.json", "report.html")
-_SHARD_IMAGES_GPU, _SHARD_IMAGES_CPU = 256, 32  # at most, unless --shard-size says otherwise
-_SHARDS_PER_WORKER = 4  # at least, so that workers finish together
-_LARGEST_SHARD = 1 << 30  # bytes of pixels; a row that Arrow and Ray carry holds less than 2 GiB
-_NAMED_AT_MOST = 5
-_NUMBERED_BY_NAME = ("imagefolder", "voc")  # layouts whose classes are numbered in the order of their names
 
 
 @dataclass(frozen=True)
@@ -99,7 +84,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     _check_targets(config, model)
 
     if record is None:
-        record, replicas = _begin(config, model, place, output, progress)
+        record, replicas = begin(config, model, place, output, progress)
     else:
         _check_weights(record, model, output)
         connect()
@@ -155,7 +140,7 @@ def _existing_run(config: AuditConfig, output: Store) -> RunRecord | None:
         return None
     record = read_record(output)
     if record is None:
-        strays = [name for name in _TABLES if any(True for _ in output.list(name))]
+        strays = [name for name in TABLES if any(True for _ in output.list(name))]
         if strays:
             raise InputError(
                 f"OUTPUT {output.root}: holds {', '.join(strays)} but no {RUN_FILE}; name another directory, or "
@@ -187,130 +172,6 @@ def _check_targets(config: AuditConfig, model: LoadedModel) -> None:
     beyond = [index for index in target.classes if index >= classes]
     if beyond or target.count > classes:
         raise InputError(f"--target {config.target}: the model has {classes} classes, 0 to {classes - 1}")
-
-
-def _begin(
-    config: AuditConfig, model: LoadedModel, place: Place, output: Store, progress: Progress
-) -> tuple[RunRecord, Replicas]:
-    """Freeze the plan, find the workers, and record that a run begins.
-
-    What OUTPUT held goes only when nothing more can be refused; a plan that comes to nothing is taken back.
-
-    Raises:
-        InputError: INPUT has no images, its labels mean nothing to the model, or the cluster lacks what was asked for.
-    """
-    plan = f"{PLAN_DIR}/{uuid.uuid4().hex[:12]}"
-    try:
-        wanted = Wanted(config.image_set, masks=config.objects == "masks", difficult=config.difficult == "keep")
-        source = open_source(place, config.layout, wanted)
-        planned = write_plan(output, _first(config.limit, _outside(place, output, source.tables)), plan)
-        if not planned.images:
-            raise InputError(
-                f"INPUT {place.uri}: no images in it as --layout {source.layout}; their files are named "
-                f"{' '.join(sorted(SUFFIXES))}"
-            )
-        numbered = tuple(planned.labels) if source.layout in _NUMBERED_BY_NAME else ()
-        if config.targets.needs_labels:
-            _check_labels(config, model, planned, numbered)
-        connect()
-        replicas = plan_replicas(config)
-        record = _new_record(config, model, plan, planned, numbered, source, replicas)
-    except OSError as error:
-        output.delete(plan)
-        raise InputError(f"{error.filename or place.uri}: {error.strerror or error}") from None
-    except BaseException:
-        output.delete(plan)
-        raise
-    _clear(output, plan)
-    write_record(output, record)
-    for line in record.notes:
-        progress.warned(line)
-    return record, replicas
-
-
-def _clear(output: Store, plan: str) -> None:
-    """Remove what an earlier run left, its record first, but not the plan that is about to begin."""
-    for path in _OURS:
-        output.delete(path)
-    for entry in output.list(PLAN_DIR):
-        if not entry.path.startswith(f"{plan}/"):
-            output.delete(entry.path)
-
-
-def _outside(place: Place, output: Store, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The rows whose images do not lie in OUTPUT, where that lies in INPUT."""
-    if not output.root.startswith(place.store.root.rstrip("/") + "/"):
-        return tables
-    inside = output.root.rstrip("/") + "/"
-    return (table.filter(pc.invert(pc.starts_with(table["uri"], inside))) for table in tables)
-
-
-def _first(limit: int | None, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The first rows, and no more of the source than holds them."""
-    if limit is None:
-        yield from tables
-        return
-    for table in tables:
-        yield table.slice(0, limit)
-        limit -= min(limit, len(table))
-        if not limit:
-            return
-
-
-def _check_labels(config: AuditConfig, model: LoadedModel, planned: Planned, numbered: tuple[str, ...]) -> None:
-    if not planned.labels:
-        raise InputError(
-            f"--target {config.target}: INPUT gives its images no labels; --layout imagefolder takes sub-directories "
-            "as classes, the layouts voc, coco and manifest what is written"
-        )
-    classes = model.classes.with_directory_order(numbered)
-    unknown = [label for label in planned.labels if classes.index(label) is None and not classes.leaves_out(label)]
-    if unknown:
-        some = ", ".join(f"{label} of {planned.labels[label]}" for label in unknown[:_NAMED_AT_MOST])
-        raise InputError(
-            f"--target {config.target}: {len(unknown)} of {len(planned.labels)} labels are no class of {config.model} "
-            f"({some}{', …' if len(unknown) > _NAMED_AT_MOST else ''}); --class-map FILE says which they are, or null "
-            "to leave them out"
-        )
-
-
-def _new_record(
-    config: AuditConfig,
-    model: LoadedModel,
-    plan: str,
-    planned: Planned,
-    numbered: tuple[str, ...],
-    source: Source,
-    replicas: Replicas,
-) -> RunRecord:
-    """The record of a run that begins; decides the size of a shard."""
-    at_most = _SHARD_IMAGES_GPU if replicas.gpus else _SHARD_IMAGES_CPU
-    evenly = -(-planned.images // (_SHARDS_PER_WORKER * replicas.most))
-    shard_size = config.shard_size or max(1, min(at_most, evenly))
-    if shard_size * 3 * model.recipe.size**2 > _LARGEST_SHARD:
-        most = _LARGEST_SHARD // (3 * model.recipe.size**2)
-        raise InputError(f"--shard-size {shard_size}: at {model.recipe.size} pixels a side it can be {most} at most")
-    return RunRecord(
-        state="running",
-        config=config.result_settings(),
-        model=ModelRecord(
-            sha256=model.sha256,
-            layer=model.layer,
-            map_shape=model.map_shape,
-            recipe=model.recipe,
-            classes=model.classes.count,
-            confidence=model.confidence,
-        ),
-        plan=plan,
-        images=planned.images,
-        shard_size=shard_size,
-        shards=-(-planned.images // shard_size),
-        layout=source.layout,
-        notes=tuple(source.notes.lines()),
-        labels=numbered if len(numbered) == model.classes.count else (),
-        started=now(),
-        versions=versions(),
-    )
 
 
 def _run(
