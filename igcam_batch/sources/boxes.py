@@ -6,6 +6,7 @@ from typing import Any
 from igcam_batch.sources.rows import Box
 
 SIDES = ("left", "top", "right", "bottom")
+NO_AREA = "boxes have no area in their image and are left out"
 
 
 def box_of(value: Mapping[str, Any]) -> Box:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources.boxes import has_area
+from igcam_batch.sources.boxes import NO_AREA, has_area
 from igcam_batch.sources.place import Place
 from igcam_batch.sources.rows import Box, ImageRow, Problem, is_image
 from igcam_batch.sources.source import Notes, Wanted
@@ -160,7 +160,7 @@ def _boxes(found: _File, image: _Image, objects: Iterable[_Annotation], wanted: 
             yield box
         else:
             notes.add(
-                "boxes have no area in their image and are left out",
+                NO_AREA,
                 f"{found.uri}: annotation {each.id} of {image.file_name}: bbox {list(each.bbox)}",
             )
 

@@ -27,9 +27,9 @@ _ROWS: dict[LayoutName, _Rows] = {
     "coco": coco_rows,
     "webdataset": lambda place, _wanted, _notes: webdataset_rows(place),
 }
-_TABLES: dict[LayoutName, Callable[[Place], Iterator[pa.Table]]] = {
+_TABLES: dict[LayoutName, Callable[[Place, Notes], Iterator[pa.Table]]] = {
     "manifest": manifest_tables,
-    "parquet": parquet_tables,
+    "parquet": lambda place, _notes: parquet_tables(place),
 }
 _OF_FILES: dict[LayoutName, tuple[str, ...]] = {
     "coco": (JSON,),
@@ -55,7 +55,7 @@ def open_source(place: Place, layout: LayoutName = "auto", wanted: Wanted | None
         raise InputError(f"--image-set {wanted.image_set}: {place.uri} is a {layout}, which has no image sets")
     notes = Notes()
     if layout in _TABLES:
-        return Source(layout, _TABLES[layout](place), notes)
+        return Source(layout, _TABLES[layout](place, notes), notes)
     return Source(layout, in_tables(_ROWS[layout](place, wanted, notes)), notes)
 
 

@@ -1,6 +1,7 @@
 """A manifest: a table in CSV, JSON Lines or Parquet that says where each image is, and whatever else is known of it."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,9 +15,11 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources.boxes import SIDES, box_of
+from igcam_batch.sources.boxes import NO_AREA, SIDES, box_of, has_area
 from igcam_batch.sources.place import MANIFESTS, PARQUET, Place
+from igcam_batch.sources.rows import Box
 from igcam_batch.sources.schema import CARRIED, MANIFEST, manifest_schema
+from igcam_batch.sources.source import Notes
 from igcam_batch.storage import Store
 
 URI, IMAGE_ID, LABEL, LABELS, BOXES = "uri", "image_id", "label", "labels", "boxes"
@@ -33,7 +36,7 @@ def manifest_file(store: Store) -> str | None:
     return next((name for name in names if store.exists(name)), None)
 
 
-def manifest_tables(place: Place) -> Iterator[pa.Table]:
+def manifest_tables(place: Place, notes: Notes) -> Iterator[pa.Table]:
     """The rows of a manifest, in its order, in the schema `manifest_schema(...)` of its further columns.
 
     `uri` may be a path, relative to the manifest's directory or absolute, or a URI; `image_id` is the uri as written
@@ -55,7 +58,7 @@ def manifest_tables(place: Place) -> Iterator[pa.Table]:
     for table in _read(place.store, file, uri):
         if URI not in table.column_names:
             raise InputError(f"{uri}: no column 'uri'; there are: {', '.join(table.column_names) or 'none'}")
-        columns = _Columns(table, uri, rows + first_line, place.store.root)
+        columns = _Columns(table, uri, rows + first_line, place.store.root, notes)
         converted = columns.manifest()
         schema = schema or converted.schema
         yield _as(converted, schema, uri)
@@ -94,11 +97,12 @@ def _batches(stream: BinaryIO, suffix: str) -> Iterator[pa.RecordBatch]:
 class _Columns:
     """Some rows of a manifest, column by column."""
 
-    def __init__(self, table: pa.Table, uri: str, line: int, root: str) -> None:
+    def __init__(self, table: pa.Table, uri: str, line: int, root: str, notes: Notes) -> None:
         self._table = table
         self._uri = uri
         self._line = line
         self._root = root
+        self._notes = notes
 
     def manifest(self) -> pa.Table:
         """The rows in the schema of the plan."""
@@ -149,13 +153,21 @@ class _Columns:
         for number, value in enumerate(self._table[BOXES].to_pylist()):
             try:
                 boxes = json.loads(value) if isinstance(value, str) else value
-                found.append([asdict(box_of(each)) for each in boxes or ()])
+                found.append([asdict(box) for box in map(box_of, boxes or ()) if self._means_something(box, number)])
             except (TypeError, ValueError, KeyError, AttributeError) as error:
                 raise InputError(
                     f"{self._uri}: line {self._line + number}: boxes must be a list of objects with label, "
                     f"{', '.join(SIDES)}, as numbers: {_said(error)}"
                 ) from None
         return pa.array(found, MANIFEST.field("boxes").type)
+
+    def _means_something(self, box: Box, number: int) -> bool:
+        """Whether a box has an area in some image; how large its own is, a manifest does not say."""
+        if has_area(box, math.nan, math.nan):
+            return True
+        sides = ", ".join(f"{side:g}" for side in (box.left, box.top, box.right, box.bottom))
+        self._notes.add(NO_AREA, f"{self._uri}: line {self._line + number}: '{box.label}' {sides}")
+        return False
 
 
 def _split(text: str | None, separator: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources.boxes import has_area
+from igcam_batch.sources.boxes import NO_AREA, has_area
 from igcam_batch.sources.rows import Box, ImageRow, Problem, image_row, is_image
 from igcam_batch.sources.source import Notes, Wanted
 from igcam_batch.storage import Entry, Store
@@ -89,7 +89,7 @@ def read_annotation(store: Store, path: str, wanted: Wanted, notes: Notes) -> An
         if not has_area(box, *size):
             sides = ", ".join(f"{side:g}" for side in (box.left + 1, box.top + 1, box.right, box.bottom))
             notes.add(
-                "boxes have no area in their image and are left out",
+                NO_AREA,
                 f"{store.uri(path)}: object '{box.label}': bndbox {sides}",
             )
     labels = tuple(dict.fromkeys(box.label for box in kept))

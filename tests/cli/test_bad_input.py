@@ -69,7 +69,10 @@ def refused(run: Callable[..., Any], *arguments: object) -> str:
             (*MODEL, "--method", "gradcam"),
             "--method gradcam: .*there are: integrated-grad-cam, grad-cam, grad-cam\\+\\+",
         ),
-        ((*MODEL, "--target", "best"), "--target best: no such target; there are: predicted, label, labels, top-K"),
+        (
+            (*MODEL, "--target", "best"),
+            "--target best: no such target; there are: predicted, label, labels, predicted\\+label, top-K",
+        ),
         ((*MODEL, "--target", "class:5"), "--target class:5: the model has 5 classes, 0 to 4"),
         ((*MODEL, "--target", "top-6"), "--target top-6: the model has 5 classes"),
         ((*MODEL, "--target", "label"), "--target label: INPUT gives its images no labels"),
@@ -104,7 +107,7 @@ def test_an_unknown_flag_is_refused(run: Callable[..., Any], tmp_path: Path) -> 
 
 def test_input_that_is_not_there_is_named(run: Callable[..., Any], tmp_path: Path) -> None:
     line = refused(run, "audit", tmp_path / "nowhere", tmp_path / "out", *MODEL)
-    assert f"INPUT {tmp_path}/nowhere: no such directory" in line
+    assert f"INPUT {tmp_path}/nowhere: no such file or directory" in line
 
 
 def test_input_that_is_a_file_is_named(run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path) -> None:
@@ -124,7 +127,9 @@ def test_labels_that_the_model_does_not_know_are_listed(
 ) -> None:
     images = pictures("cat/1.png", "yak/2.png", "zebu/3.png")
     line = refused(run, "audit", images, tmp_path / "out", *MODEL, "--target", "label")
-    assert "2 of 3 labels are no class of factories:small_cnn (yak, zebu); --class-map" in line
+    assert (
+        "2 of 3 labels are no class of factories:small_cnn (yak of yak/2.png, zebu of zebu/3.png); --class-map" in line
+    )
 
 
 def test_weights_that_do_not_fit_are_named_by_parameter(

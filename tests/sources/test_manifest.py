@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources import MANIFEST, find_layout, find_place, manifest
+from igcam_batch.sources import MANIFEST, Notes, find_layout, find_place, manifest
 from igcam_batch.sources.manifest import manifest_tables
 
 BOX = {"label": "cat", "left": 1.5, "top": 2, "right": 3, "bottom": 4}
@@ -42,7 +42,7 @@ def _in_csv(key: str, value: Any) -> Any:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return [row for table in manifest_tables(find_place(str(path))) for row in table.to_pylist()]
+    return [row for table in manifest_tables(find_place(str(path)), Notes()) for row in table.to_pylist()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,7 +87,7 @@ class TestRows:
         ]
 
     def test_without_other_columns_are_plain(self, written, kind):
-        [table] = manifest_tables(find_place(str(written(kind, [{"uri": "a"}]))))
+        [table] = manifest_tables(find_place(str(written(kind, [{"uri": "a"}]))), Notes())
         assert table.schema.equals(MANIFEST)
 
     def test_a_directory_with_a_manifest_is_that_manifest(self, written, tmp_path, kind):
@@ -127,6 +127,17 @@ class TestRows:
         ) as caught:
             rows(path)
         assert said in str(caught.value)
+
+    @pytest.mark.parametrize("sides", [(3, 2, 3, 4), (5, 2, 3, 4), (-5, 0, 0, 9)], ids=str)
+    def test_a_box_without_area_is_left_out_and_told_with_its_line(self, written, kind, sides):
+        empty = dict(zip(("left", "top", "right", "bottom"), sides, strict=True), label="dog")
+        path = written(kind, [{"uri": "a", "boxes": [BOX]}, {"uri": "b", "boxes": [empty, BOX]}])
+        notes = Notes()
+        found = [row for table in manifest_tables(find_place(str(path)), notes) for row in table.to_pylist()]
+        assert [[box["label"] for box in row["boxes"]] for row in found] == [["cat"], ["cat"]]
+        [line] = notes.lines()
+        assert line.startswith("1 boxes have no area in their image and are left out; the first: ")
+        assert f"{path}: line {3 if kind == 'csv' else 2}: 'dog' " in line
 
 
 class TestInParts:
