@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 
 _CPUS_OF_A_REPLICA = 8  # a CNN's forward pass gains little from more
+_ANSWERS_IN = 10  # seconds
+_OR_LOCAL = "RAY_ADDRESS=local starts one on this machine"
 _DECODE_CPUS = 0.25  # what a decoding task counts beside replicas on CPUs, which are hundreds of times as busy
 
 
@@ -45,23 +48,34 @@ class Replicas:
 
 
 def connect() -> None:
-    """Join the cluster that RAY_ADDRESS or `ray start` names, or start one on this machine.
+    """Join the cluster that RAY_ADDRESS or `ray start` names, or start one on this machine for this process alone.
+
+    One that another program started for itself is not joined: it ends with that program.
 
     Raises:
         InputError: a cluster is named and does not answer.
     """
     if ray.is_initialized():
         return
+    _refuse_a_silent_address(os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side otherwise talks into the terminal
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with _stderr_aside():  # where it announces that level
         try:
-            ray.init("auto", **quiet)
+            ray.init(include_dashboard=False, **quiet)
         except ConnectionError as error:
-            address = os.environ.get("RAY_ADDRESS")
-            if address is not None:
-                raise InputError(f"RAY_ADDRESS {address}: no Ray cluster answers there ({_one_line(error)})") from None
-            ray.init("local", include_dashboard=False, **quiet)
+            raise InputError(f"no Ray cluster answers where one is named ({_one_line(error)}); {_OR_LOCAL}") from None
+
+
+def _refuse_a_silent_address(address: str) -> None:
+    """Refuse a HOST:PORT where nothing listens: Ray itself tries for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in address or not port.isdecimal():
+        return  # `local`, `auto`, or Ray Client's ray://HOST:PORT
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWERS_IN).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"RAY_ADDRESS {address}: no Ray cluster answers there ({error}); {_OR_LOCAL}") from None
 
 
 @contextmanager

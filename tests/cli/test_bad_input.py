@@ -1,5 +1,6 @@
 """What cannot be done as asked: exit code 2, one clear line, nothing written, and no Ray started for it."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -149,6 +150,18 @@ def test_a_mangled_checkpoint_is_no_traceback(
     torch.save(small_cnn().module, tmp_path / "pickled.pth")  # a whole module: code, which is not run
     line = refused(run, "audit", pictures("a.png"), tmp_path / "out", *MODEL, "--weights", tmp_path / "pickled.pth")
     assert "holds more than tensors" in line
+
+
+def test_a_named_cluster_that_does_not_answer_is_told_at_once(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and not listening
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        line = refused(run, "audit", pictures("a.png"), tmp_path / "out", *MODEL)
+    assert f"RAY_ADDRESS {address}: no Ray cluster answers there" in line
+    assert "RAY_ADDRESS=local starts one on this machine" in line
 
 
 def test_tables_without_a_run_are_not_overwritten_unasked(
