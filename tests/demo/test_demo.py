@@ -105,7 +105,15 @@ def test_the_command_prints_the_score_table_and_where_to_look(
     monkeypatch.setattr("sys.argv", ["igcam-batch", "demo", "--output", str(tmp_path / "demo")])
     main()
     out = capfd.readouterr().out
-    for word in ("Egyptian cat", "integrated-grad-cam", "EBPG %", "Incr. %", "mean (95 % interval; rows)", "18 rows", "sheet.png"):
+    for word in (
+        "Egyptian cat",
+        "integrated-grad-cam",
+        "EBPG %",
+        "Incr. %",
+        "mean (95 % interval; rows)",
+        "18 rows",
+        "sheet.png",
+    ):
         assert word in out
     assert "…" not in out  # nothing was cut to fit
 
