@@ -1,19 +1,31 @@
-"""The Ray task that reads and decodes a shard, on CPUs. Loads no torch."""
+"""The Ray task that reads and decodes a piece, on CPUs. Loads no torch."""
 
+from dataclasses import asdict
 from typing import Any
 
+from igcam_batch.audit.stop import stop_asked
+from igcam_batch.audit.trouble import NONE, STOPPED, Trouble
 from igcam_batch.audit.work import Work
 from igcam_batch.storage import open_store
+from igcam_batch.tables import Piece
 from igcam_batch.tables.plan import read_plan
+from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.read import read_shard
 
 
 def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
-    """{'id': shard} -> the decoded shard as a row."""
-    config = work.settings()
-    shard = int(row["id"])
-    start = shard * work.shard_size
-    stop = min(start + work.shard_size, work.images)
-    manifest = read_plan(open_store(config.output), start, stop, work.plan)
-    masks = config.objects == "masks"
-    return read_shard(shard, manifest, work.recipe, config.max_pixels, masks).to_row()
+    """A piece as a row -> its images, decoded, as a row, or the trouble that was in the way."""
+    piece = Piece(**row)
+    trouble, decoded = NONE, None
+    try:
+        config = work.settings()
+        output = open_store(config.output)
+        if stop_asked(output, work.plan):
+            trouble = STOPPED
+        else:
+            manifest = read_plan(output, piece.start, piece.stop, work.plan)
+            masks = config.objects == "masks"
+            decoded = read_shard(piece, manifest, work.recipe, config.max_pixels, masks)
+    except Exception as error:  # it travels as a value: an exception would only be logged by Ray
+        trouble = Trouble.of(error)
+    return (decoded or DecodedShard.nothing(piece)).to_row() | asdict(trouble)

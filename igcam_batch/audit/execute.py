@@ -1,8 +1,11 @@
-"""The work on Ray Data: a row is a shard; decoding is a task on CPUs, explanation an actor that is pinned to a GPU."""
+"""The work on Ray Data: a row is a piece; decoding is a task on CPUs, explanation an actor that is pinned to a GPU."""
 
 import logging
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, cast
 
 import ray
@@ -12,37 +15,48 @@ from ray.exceptions import RayError
 from igcam_batch.audit.cluster import Replicas
 from igcam_batch.audit.decoding import decode_shard
 from igcam_batch.audit.errors import IncompleteError
-from igcam_batch.audit.replica import ExplainShards, Replica
+from igcam_batch.audit.replica import ExplainShards, Report
 from igcam_batch.audit.work import Work
-from igcam_batch.worker.explain import Outcome
+from igcam_batch.tables import Piece
 
-_RETRIES = 3  # of a shard whose process dies
+_LONGEST = 300  # characters of what Ray says
+_RETRIES = 1  # of a piece whose process dies; what dies twice is split, and what is single to blame
 
 
-def execute(work: Work, replicas: Replicas, shards: Sequence[int]) -> Iterator[tuple[Outcome, Replica]]:
-    """Run the shards on the cluster; yields each as its tables are committed, in whatever order that happens.
+def execute(
+    work: Work, replicas: Replicas, pieces: Sequence[Piece], alone: bool, died: Callable[[str], None]
+) -> Iterator[Report]:
+    """Run pieces on the cluster; yields a report of each as its tables are put, in whatever order that happens.
 
-    Ray starts a process that died again, and its shard up to three times; after that, and for an exception in a
-    process, the run ends, with what is committed kept.
+    Ray starts a process that died again, and runs its piece once more. Of a piece whose process died again there is no
+    report.
 
     Args:
         work: what every process is told.
         replicas: what the model runs on.
-        shards: numbers of the shards to do.
+        pieces: what to do.
+        alone: whether a process has one piece at a time, so that no other goes down with it. Else it has two: while
+            one commits its tables, the next, already there, has the device.
+        died: told how the process ended of a piece without a report, as Ray says it.
     """
     _quiet()
-    # Two calls at a time: while one commits its tables, the next, already there, has the device.
     pool = ActorPoolStrategy(
         min_size=replicas.least,
         max_size=replicas.most,
-        max_concurrent_calls_per_actor=2,
+        max_tasks_in_flight_per_actor=1 if alone else None,
+        max_concurrent_calls_per_actor=1 if alone else 2,
         enable_true_multi_threading=True,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray has no other place for max_task_retries yet, and will drop this one
         dataset = (
-            ray.data.from_items([{"id": shard} for shard in shards], override_num_blocks=len(shards))
-            .map(cast(Any, decode_shard), fn_kwargs={"work": work}, num_cpus=replicas.decode_cpus)
+            ray.data.from_items([asdict(piece) for piece in pieces], override_num_blocks=len(pieces))
+            .map(
+                cast(Any, decode_shard),
+                fn_kwargs={"work": work},
+                num_cpus=replicas.decode_cpus,
+                max_retries=_RETRIES,
+            )
             .map(
                 cast(Any, ExplainShards),
                 fn_constructor_kwargs={"work": work, "gpus": replicas.gpus, "threads": replicas.threads},
@@ -52,9 +66,8 @@ def execute(work: Work, replicas: Replicas, shards: Sequence[int]) -> Iterator[t
                 max_task_retries=_RETRIES,
             )
         )
-    for row in _rows(dataset):
-        outcome = Outcome(*(row[name] for name in ("shard", "images", "failed", "rows", "seconds")))
-        yield outcome, Replica(*(row[name] for name in ("node", "pid", "device", "gpu")))
+    with _listening(died):
+        yield from map(Report.from_row, _rows(dataset))
 
 
 def _rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
@@ -71,7 +84,31 @@ def _quiet() -> None:
     """Leave the terminal to our own progress; Ray Data's log files keep everything."""
     context = DataContext.get_current()
     context.print_on_execution_start = False
+    context.max_errored_blocks = -1  # a piece whose process died is missing, and is found to be
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.CRITICAL)
     context.enable_progress_bars = False
+
+
+@contextmanager
+def _listening(died: Callable[[str], None]) -> Iterator[None]:
+    """Hear of the blocks that Ray Data leaves out: it tells its log alone."""
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1] and "max_errored_blocks" in record.getMessage():
+                died(_cause(record.exc_info[1]))
+
+    ear, log = Ear(logging.ERROR), logging.getLogger("ray.data")
+    log.addHandler(ear)
+    try:
+        yield
+    finally:
+        log.removeHandler(ear)
+
+
+def _cause(error: BaseException) -> str:
+    """What Ray knows of the end of a process, in one line."""
+    found = re.search(r"exit detail: (.+?)(?:\. |\.?$)", " ".join(str(error).split()))
+    return found[1][:_LONGEST] if found else type(error).__name__

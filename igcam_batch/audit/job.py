@@ -1,25 +1,31 @@
 """The job, in the order in which it happens: check, plan, run, reconcile, record."""
 
-import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
-from igcam_batch.audit.errors import IncompleteError
+from igcam_batch.audit.crash import put_crash
+from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.execute import execute
+from igcam_batch.audit.gathering import Gathering
 from igcam_batch.audit.planning import TABLES, begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
+from igcam_batch.audit.rounds import Done, Rounds
 from igcam_batch.audit.status import Status, count_commits
+from igcam_batch.audit.stop import Stop, stop_on_sigterm
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
 from igcam_batch.sources import Place, find_place
 from igcam_batch.storage import LocalStore, Store, open_store
-from igcam_batch.tables import committed_shards
+from igcam_batch.tables import Piece, committed_shards, read_commit
 from igcam_batch.tables.record import (
     RUN_FILE,
     RunRecord,
@@ -90,19 +96,27 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
         connect()
         replicas = plan_replicas(config)
 
-    done = set(committed_shards(output))
-    before = count_commits(output, record.images)
-    progress.planned(record.images, record.shards, before.scored + before.failed)
-    todo = [shard for shard in range(record.shards) if shard not in done]
-    computing, taking_part = _run(config, model, record, replicas, todo, progress)
-
+    gathering = Gathering(output, record)
+    with stop_on_sigterm(output, record.plan) as stop:
+        todo = gathering.unfinished() + (gathering.failed() if config.retry_failures else [])
+        left = sum(piece.images for piece in todo)
+        progress.planned(record.images, record.shards, record.images - left)
+        done = Done()
+        try:
+            if todo:
+                done = _run(config, model, record, replicas, gathering, todo, progress, stop)
+        except StoppedError as error:
+            status = count_commits(output, record.images)
+            _record(output, record, "stopped", status, began, set())
+            raise StoppedError(f"{error}: {status.remaining} of {status.planned} images remain") from None
+    ended = time.perf_counter()
     status = count_commits(output, record.images)
     if status.remaining:
         raise IncompleteError(f"{status.remaining} of {status.planned} images were not explained")
+    if record.state != "finished" or done.images:
+        _record(output, record, "finished", status, began, done.replicas)
     seconds = time.perf_counter() - began
-    _finish(output, record, status, seconds, taking_part)
-    explained = status.planned - before.scored - before.failed
-    return Summary(status, explained, status.failed - before.failed, seconds, computing, output.root)
+    return Summary(status, done.images, done.failed, seconds, ended - done.began if todo else 0.0, output.root)
 
 
 def _absolute(config: AuditConfig) -> AuditConfig:
@@ -179,49 +193,64 @@ def _run(
     model: LoadedModel,
     record: RunRecord,
     replicas: Replicas,
-    shards: list[int],
+    gathering: Gathering,
+    todo: Sequence[Piece],
     progress: Progress,
-) -> tuple[float, set[Replica]]:
-    """Run the shards; the seconds that took, and who took part."""
-    if not shards:
-        return 0.0, set()
+    stop: Stop,
+) -> Done:
+    """Explain what is left to do."""
     progress.started(str(replicas))
     work = Work(
         config=config.model_dump_json(by_alias=True),
         recipe=model.recipe,
         plan=record.plan,
-        shard_size=record.shard_size,
-        images=record.images,
         sha256=model.sha256,
         labels=record.labels,
     )
-    began = math.inf
-    taking_part = set()
-    for outcome, replica in execute(work, replicas, shards):
-        began = min(began, time.perf_counter() - outcome.seconds)
-        progress.advanced(outcome.images, outcome.failed)
-        if replicas.gpus and replica.device == "cpu" and replica not in taking_part:
-            progress.warned(
-                f"torch finds no CUDA on {replica.node} (CUDA_VISIBLE_DEVICES={replica.gpu}); it runs on CPUs"
-            )
-        taking_part.add(replica)
-    return time.perf_counter() - began, taking_part
+    output = open_store(config.output)
+    rounds = Rounds(
+        partial(execute, work, replicas),
+        gathering,
+        partial(put_crash, output, record, config),
+        progress,
+        stop,
+        _control(output, gathering),
+    )
+    rounds.run(todo)
+    return rounds.done
 
 
-def _finish(output: Store, record: RunRecord, status: Status, seconds: float, taking_part: set[Replica]) -> None:
-    """Record how a run ended; one that found it finished leaves its record as it is."""
-    if record.state == "finished" and not taking_part:
-        return
-    counts = {"planned": status.planned, "scored": status.scored, "failed": status.failed, "rows": status.rows}
+def _control(output: Store, gathering: Gathering) -> Piece | None:
+    """A shard that an earlier run explained some of."""
+    for shard in committed_shards(output):
+        commit = read_commit(output, shard)
+        if commit.failed < commit.images:
+            return gathering.whole(shard)
+    return None
+
+
+def _record(
+    output: Store,
+    record: RunRecord,
+    state: Literal["stopped", "finished"],
+    status: Status,
+    began: float,
+    taking_part: set[Replica],
+) -> None:
+    """Record how a run ended."""
     now_there = sorted((asdict(replica) for replica in taking_part), key=lambda each: (each["node"], each["pid"]))
-    workers = [*record.workers, *now_there]
     ended = record.model_copy(
         update={
-            "state": "finished",
-            "finished": now(),
-            "counts": counts,
-            "seconds": round(seconds, 1),
-            "workers": workers,
+            "state": state,
+            "finished": now() if state == "finished" else None,
+            "counts": {
+                "planned": status.planned,
+                "scored": status.scored,
+                "failed": status.failed,
+                "rows": status.rows,
+            },
+            "seconds": round(time.perf_counter() - began, 1),
+            "workers": [*record.workers, *now_there],
         }
     )
     write_record(output, ended)

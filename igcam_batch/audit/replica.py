@@ -2,15 +2,20 @@
 
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 
+from igcam_batch.audit.stop import stop_asked
+from igcam_batch.audit.trouble import NONE, STOPPED, Trouble
 from igcam_batch.audit.work import Work
+from igcam_batch.storage import open_store
+from igcam_batch.tables import Piece
 from igcam_batch.worker.allocator import keep_freed_memory
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer
+from igcam_batch.worker.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,45 @@ class Replica:
     device: str
     gpu: str
 
+    def warning(self) -> str:
+        """What is odd about it, for the person who waits; '' where nothing is."""
+        if self.gpu and self.device == "cpu":
+            return f"torch finds no CUDA on {self.node} (CUDA_VISIBLE_DEVICES={self.gpu}); it runs on CPUs"
+        return ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a replica says of a piece.
+
+    Attributes:
+        outcome: what became of it; nothing where there was trouble.
+        replica: who says so.
+        trouble: why it was not explained, if it was not.
+    """
+
+    outcome: Outcome
+    replica: Replica
+    trouble: Trouble
+
+    def to_row(self) -> dict[str, Any]:
+        """As a row of plain values."""
+        of_outcome = asdict(self.outcome)
+        piece: dict[str, Any] = of_outcome.pop("piece")
+        return piece | of_outcome | asdict(self.replica) | asdict(self.trouble)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> "Report":
+        """From what `to_row` gave."""
+
+        def of(kind: type) -> dict[str, Any]:
+            return {field.name: row[field.name] for field in fields(kind) if field.name in row}
+
+        return cls(Outcome(Piece(**of(Piece)), **of(Outcome)), Replica(**of(Replica)), Trouble(**of(Trouble)))
+
 
 class ExplainShards:
-    """A decoded shard as a row -> its outcome and its replica as a row, the tables committed.
+    """A decoded piece as a row -> its `Report` as a row, the tables committed or put aside.
 
     Args:
         work: what every process is told.
@@ -47,9 +88,22 @@ class ExplainShards:
             keep_freed_memory()
         pinned = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus > 0 else ""
         self._replica = Replica(socket.gethostname(), os.getpid(), device, pinned)
-        self._explain = ShardExplainer(work.settings(), device, work.labels, work.sha256, share=min(gpus, 1.0) or 1.0)
+        settings = work.settings()
+        self._output, self._plan = open_store(settings.output), work.plan
+        share = min(gpus, 1.0) or 1.0
+        self._explain = ShardExplainer(settings, device, work.plan, work.labels, work.sha256, share)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Explain and commit one shard."""
-        outcome = self._explain(DecodedShard.from_row(row))
-        return asdict(outcome) | asdict(self._replica)
+        """Explain one piece."""
+        decoded = DecodedShard.from_row(row)
+        trouble = Trouble(**{field.name: row[field.name] for field in fields(Trouble)})
+        outcome = Outcome(decoded.piece, 0, 0, 0.0)
+        if not trouble:
+            try:
+                if stop_asked(self._output, self._plan):
+                    trouble = STOPPED
+                else:
+                    outcome = self._explain(decoded)
+            except Exception as error:  # it travels as a value: an exception would only be logged by Ray
+                trouble = Trouble.of(error)
+        return Report(outcome, self._replica, trouble or NONE).to_row()

@@ -14,8 +14,6 @@ class Work:
         config: the settings, as JSON.
         recipe: how an image becomes the model's input.
         plan: directory of the frozen manifest, in OUTPUT.
-        shard_size: images in a shard, but the last.
-        images: images in the plan.
         sha256: of the model's weights.
         labels: the dataset's labels, where they name the model's classes.
     """
@@ -23,8 +21,6 @@ class Work:
     config: str
     recipe: Recipe
     plan: str
-    shard_size: int
-    images: int
     sha256: str
     labels: tuple[str, ...]
 

@@ -12,7 +12,7 @@ from igcam_batch.cli.options import audit_flags, given
 from igcam_batch.errors import InputError
 
 _TABLE_WIDTH = 100  # a log file has no width of its own
-EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130  # 75: EX_TEMPFAIL, to be run again
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -23,7 +23,7 @@ def commands() -> None:
 
 def main() -> None:
     """Run a command; every error a person can mend is one line."""
-    from igcam_batch.audit.errors import IncompleteError
+    from igcam_batch.audit.errors import IncompleteError, StoppedError
 
     try:
         commands.main(standalone_mode=False, prog_name="igcam-batch")
@@ -34,6 +34,8 @@ def main() -> None:
         sys.exit(EXIT_INPUT)
     except IncompleteError as error:
         _fail(str(error), EXIT_FAILED)
+    except StoppedError as error:
+        _fail(str(error), EXIT_STOPPED)
     except OSError as error:  # a full disk, a place that went away
         _fail(f"{error.filename or 'files'}: {error.strerror or error}", EXIT_FAILED)
     except (KeyboardInterrupt, click.Abort):

@@ -183,6 +183,7 @@ class AuditConfig(BaseModel):
     )
     limit: int | None = _flag(None, "take the first N images only", metavar="N", ge=1)
     overwrite: bool = _flag(False, "replace the run that OUTPUT holds", affects_results=False)
+    retry_failures: bool = _flag(False, "take up again what failed in the run that OUTPUT holds", affects_results=False)
     fail_on_error: bool = _flag(False, "exit 1 when an image could not be explained", affects_results=False)
 
     @field_validator("mean", "std", mode="before")

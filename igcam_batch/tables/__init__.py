@@ -1,6 +1,15 @@
 """The Arrow tables an audit reads and writes: their schemas, the files of a shard, and the readers. Knows no Ray."""
 
 from igcam_batch.tables.ipc import from_ipc, to_ipc
+from igcam_batch.tables.pieces import (
+    CONTROL,
+    Piece,
+    commit_pieces,
+    is_staged,
+    remove_pieces,
+    stage_piece,
+    staged_pieces,
+)
 from igcam_batch.tables.readers import read_failures, read_heatmaps, read_scores
 from igcam_batch.tables.schemas import (
     DECODED,
@@ -22,11 +31,14 @@ from igcam_batch.tables.shards import (
 )
 
 __all__ = [
+    "CONTROL",
     "DECODED",
     "FAILURES",
     "SCORES",
     "Committed",
+    "Piece",
     "carried_name",
+    "commit_pieces",
     "commit_shard",
     "committed_shards",
     "decoded_schema",
@@ -34,11 +46,15 @@ __all__ = [
     "heatmap_array",
     "heatmaps_schema",
     "is_committed",
+    "is_staged",
     "read_commit",
     "read_failures",
     "read_heatmaps",
     "read_scores",
+    "remove_pieces",
     "scores_schema",
+    "stage_piece",
+    "staged_pieces",
     "to_ipc",
     "to_parquet",
 ]

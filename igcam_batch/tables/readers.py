@@ -8,7 +8,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
 from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.schemas import FAILURES, heatmap_array
-from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR, committed_shards, part_name
+from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR, committed_shards, companions, part_name
 
 
 def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -70,13 +70,18 @@ def read_failures(output: str) -> pa.Table:
 
 def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: pa.Schema | None = None) -> pa.Table:
     tables = []
-    for shard in committed_shards(store):
-        path = f"{directory}/{part_name(shard)}"
-        if schema is None or store.exists(path):
-            with store.open(path) as file:
-                tables.append(read_parquet(file, columns).replace_schema_metadata(None))
+    for path in _files(store, directory):
+        with store.open(path) as file:
+            tables.append(read_parquet(file, columns).replace_schema_metadata(None))
     if tables:
         return pa.concat_tables(tables)
     if schema is not None:
         return schema.empty_table()
     raise InputError(f"{store.root}: holds no {directory} of an audit; run `igcam-batch audit INPUT {store.root}`")
+
+
+def _files(store: Store, directory: str) -> Iterator[str]:
+    """Paths of the files of committed shards."""
+    if directory == SCORES_DIR:
+        return (f"{SCORES_DIR}/{part_name(shard)}" for shard in committed_shards(store))
+    return (path for _, path in companions(store, directory))

@@ -40,7 +40,7 @@ class RunRecord(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    state: Literal["running", "finished"]
+    state: Literal["running", "stopped", "finished"]
     config: dict[str, Any]
     model: ModelRecord
     plan: str

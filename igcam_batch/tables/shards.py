@@ -1,7 +1,10 @@
 """The files of a shard, and its commit.
 
-A shard is up to three Parquet files of the same name, each put atomically: heatmaps, failures where there are any, and
-last the scores, whose presence is the commit. Readers take the other two only for shards that have their scores.
+A shard is up to three Parquet files, each put atomically: heatmaps, failures where there are any, and last the scores,
+whose presence is the commit. Readers take the other two only for shards that have their scores.
+
+A shard whose failures were taken up again is committed once more: its scores are replaced in one step, and say which
+heatmaps and failures are theirs, by the number of the revision. Those of an earlier one are then removed.
 """
 
 import re
@@ -12,10 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from igcam_batch.storage import Store
+from igcam_batch.tables.parquet import read_parquet
+from igcam_batch.tables.schemas import FAILURES
 
 SCORES_DIR, HEATMAPS_DIR, FAILURES_DIR = "scores", "heatmaps", "failures"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
-_IMAGES, _FAILED = b"igcam.images", b"igcam.failed"
+_COMPANION = re.compile(r"part-(\d{6,})(?:-(\d+))?\.parquet")
+_IMAGES, _FAILED, _REVISION = b"igcam.images", b"igcam.failed", b"igcam.revision"
 
 
 @dataclass(frozen=True)
@@ -26,26 +32,35 @@ class Committed:
         images: images planned in the shard.
         failed: how many of them are in `failures`; the others are in `scores`.
         rows: rows of its score table.
+        revision: how often its failures were taken up again.
     """
 
     images: int
     failed: int
     rows: int
+    revision: int = 0
 
 
-def part_name(shard: int) -> str:
-    """File name of a shard's tables; sorts in shard order up to a million shards."""
-    return f"part-{shard:06d}.parquet"
+def part_name(shard: int, revision: int = 0) -> str:
+    """File name of a shard's tables; sorts in shard order up to a million shards. Scores have no revision in it."""
+    return f"part-{shard:06d}-{revision}.parquet" if revision else f"part-{shard:06d}.parquet"
 
 
 def commit_shard(
-    store: Store, shard: int, scores: pa.Table, heatmaps: pa.Table, failures: pa.Table, images: int
+    store: Store,
+    shard: int,
+    scores: pa.Table,
+    heatmaps: pa.Table,
+    failures: pa.Table,
+    images: int,
+    revision: int = 0,
 ) -> None:
-    """Put the files of a shard, the scores last; OSError where that fails, which leaves the shard uncommitted."""
-    details = {_IMAGES: str(images), _FAILED: str(len(failures))}
-    store.write(f"{HEATMAPS_DIR}/{part_name(shard)}", to_parquet(heatmaps))
-    if len(failures):
-        store.write(f"{FAILURES_DIR}/{part_name(shard)}", to_parquet(failures))
+    """Put the files of a shard, the scores last; OSError where that fails, which leaves the shard as it was."""
+    details = {_IMAGES: str(images), _FAILED: str(len(failures)), _REVISION: str(revision)}
+    companion = part_name(shard, revision)
+    store.write(f"{HEATMAPS_DIR}/{companion}", to_parquet(heatmaps))
+    if len(failures) or revision:  # of a revision always, as without its own those of an earlier one would count
+        store.write(f"{FAILURES_DIR}/{companion}", to_parquet(failures))
     store.write(f"{SCORES_DIR}/{part_name(shard)}", to_parquet(scores.replace_schema_metadata(details)))
 
 
@@ -66,7 +81,40 @@ def read_commit(store: Store, shard: int) -> Committed:
     with store.open(f"{SCORES_DIR}/{part_name(shard)}") as file:
         footer = pq.read_metadata(file)
     details = footer.metadata or {}
-    return Committed(int(details.get(_IMAGES, 0)), int(details.get(_FAILED, 0)), footer.num_rows)
+    images, failed, revision = (int(details.get(name, 0)) for name in (_IMAGES, _FAILED, _REVISION))
+    return Committed(images, failed, footer.num_rows, revision)
+
+
+def companions(store: Store, directory: str) -> Iterator[tuple[int, str]]:
+    """Each committed shard that has a file in `heatmaps` or `failures`, with the path of the one that its scores mean.
+
+    A shard with files of one revision alone needs no look at its scores.
+    """
+    there: dict[int, list[int]] = {}
+    for entry in store.list(directory, recursive=False):
+        if match := _COMPANION.fullmatch(entry.path.rpartition("/")[2]):
+            there.setdefault(int(match[1]), []).append(int(match[2] or 0))
+    for shard in committed_shards(store):
+        revisions = there.get(shard)
+        if revisions:
+            revision = revisions[0] if len(revisions) == 1 else read_commit(store, shard).revision
+            yield shard, f"{directory}/{part_name(shard, revision)}"
+
+
+def read_shard_tables(store: Store, shard: int, commit: Committed) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Scores, heatmaps and failures of a committed shard."""
+    companion = part_name(shard, commit.revision)
+    return (
+        _read(store, f"{SCORES_DIR}/{part_name(shard)}"),
+        _read(store, f"{HEATMAPS_DIR}/{companion}"),
+        _read(store, f"{FAILURES_DIR}/{companion}") if commit.failed else FAILURES.empty_table(),
+    )
+
+
+def remove_revision(store: Store, shard: int, revision: int) -> None:
+    """Remove the heatmaps and failures of a revision that a later one has replaced."""
+    for directory in (HEATMAPS_DIR, FAILURES_DIR):
+        store.delete(f"{directory}/{part_name(shard, revision)}")
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -74,3 +122,8 @@ def to_parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())
+
+
+def _read(store: Store, path: str) -> pa.Table:
+    with store.open(path) as file:
+        return read_parquet(file).replace_schema_metadata(None)

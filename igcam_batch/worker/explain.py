@@ -2,10 +2,10 @@
 
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,40 +23,26 @@ from igcam_batch.metrics.stability import Shift, shifted, shifts
 from igcam_batch.models import load_model
 from igcam_batch.storage import open_store
 from igcam_batch.tables import (
+    CONTROL,
     FAILURES,
     commit_shard,
     heatmap_array,
     heatmaps_schema,
     is_committed,
+    is_staged,
     read_commit,
     scores_schema,
+    stage_piece,
 )
 from igcam_batch.worker.batch_size import automatic_batch_size
 from igcam_batch.worker.decoded import DecodedShard
+from igcam_batch.worker.outcome import Outcome
 from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.scoring import ExplainedBatch, Explanations, Rows, Scorer
 from igcam_batch.worker.targets import ChosenTarget, NoTargetError, choose_targets, pad_targets
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a shard.
-
-    Attributes:
-        shard: its number in the plan.
-        images: images planned in it.
-        failed: how many of them could not be explained.
-        rows: rows of its score table.
-        seconds: spent on the device.
-    """
-
-    shard: int
-    images: int
-    failed: int
-    rows: int
-    seconds: float
+_LONGEST = 500  # characters of an exception's text
 
 
 class ShardExplainer:
@@ -65,6 +51,7 @@ class ShardExplainer:
     Args:
         config: the audit's settings.
         device: where it runs, as `cuda:0` or `cpu`.
+        plan: directory of the frozen plan in OUTPUT, where pieces are put aside.
         labels: every label of the dataset, for a model without class names of its own.
         sha256: of the weights the driver planned with; None: any.
         share: of the device that is this replica's own, at most 1.
@@ -78,12 +65,14 @@ class ShardExplainer:
         self,
         config: AuditConfig,
         device: str,
+        plan: str,
         labels: Sequence[str] = (),
         sha256: str | None = None,
         share: float = 1.0,
     ) -> None:
         self._config = config
         self._device = torch.device(device)
+        self._plan = plan
         self._in_use = threading.Lock()
         if self._device.type == "cpu" and config.precision == "fp16":
             logger.warning("--precision fp16 is many times slower than fp32 on a CPU; bf16 is faster")
@@ -122,32 +111,47 @@ class ShardExplainer:
         self._scorer = Scorer(config, model, self._classes, self._explainer, self._preprocess)
 
     def __call__(self, decoded: DecodedShard) -> Outcome:
-        """Explain the images of a shard and commit its tables; a shard that is committed already stays as it is.
+        """Explain the images of a shard and commit its tables, or put those of a piece aside.
 
-        May be called from several threads: one has the device, while others commit or wait.
+        What is committed, or there, already stays as it is. May be called from several threads: one has the device,
+        while others commit or wait.
         """
-        if is_committed(self._store, decoded.shard):
-            found = read_commit(self._store, decoded.shard)
-            return Outcome(decoded.shard, found.images, found.failed, found.rows, 0.0)
+        piece = decoded.piece
+        if piece.whole and is_committed(self._store, piece.shard):
+            found = read_commit(self._store, piece.shard)
+            return Outcome(piece, found.failed, found.rows, 0.0)
+        if not piece.whole and is_staged(self._store, self._plan, piece):
+            return Outcome(piece, 0, 0, 0.0)
         with self._in_use:
             started = time.perf_counter()
             tables = self._explain(decoded)
             seconds = time.perf_counter() - started
         failures = pa.concat_tables([decoded.failures, pa.Table.from_pylist(tables.failures, schema=FAILURES)])
         scores = pa.Table.from_pylist(tables.scores, schema=scores_schema(decoded.images.schema, self._config.metric))
-        images = len(decoded.images) + len(decoded.failures)
-        commit_shard(self._store, decoded.shard, scores, self._heatmaps(tables), failures, images)
-        return Outcome(decoded.shard, images, len(failures), len(scores), seconds)
+        heatmaps = self._heatmaps(tables)
+        if piece.whole:
+            commit_shard(self._store, piece.shard, scores, heatmaps, failures, piece.images)
+        elif piece.revision != CONTROL:
+            stage_piece(self._store, self._plan, piece, scores, heatmaps, failures)
+        reason = failures["error"][0].as_py() if len(failures) else ""
+        return Outcome(piece, len(failures), len(scores), seconds, reason)
 
     def _explain(self, decoded: DecodedShard) -> Rows:
-        """Batch by batch; where memory does not suffice, in smaller batches from there on."""
+        """Batch by batch; where memory does not suffice, in smaller batches from there on.
+
+        The images of a batch that raises an exception are explained again one by one, so that it costs its cause alone.
+        """
         tables = Rows()
         rows = decoded.images.to_pylist()
         start = 0
+        one_by_one = 0  # up to which row
         while start < len(rows):
-            batch = slice(start, start + self._explainer.batch_size)
+            batch = slice(start, start + (1 if start < one_by_one else self._explainer.batch_size))
             try:
                 part = self._explain_batch(decoded.pixels[batch], rows[batch])
+            except torch.AcceleratorError as error:  # the device is of no more use to this process
+                logger.critical("%s; this process ends, and another takes the shard", _one_line(error))
+                os._exit(1)
             except torch.OutOfMemoryError:
                 if self._explainer.batch_size == 1:
                     tables.fail(rows[start], "explain", "one image and one step do not fit into the device's memory")
@@ -157,6 +161,13 @@ class ShardExplainer:
                     logger.warning("out of memory: going on with --batch-size %d", self._explainer.batch_size)
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
+                continue
+            except Exception as error:  # a user's model may raise anything
+                if len(rows[batch]) > 1:
+                    one_by_one = min(batch.stop, len(rows))
+                else:
+                    tables.fail(rows[start], "explain", _one_line(error))
+                    start += 1
                 continue
             tables.add(part)
             start = batch.stop
@@ -214,3 +225,8 @@ class ShardExplainer:
         schema = heatmaps_schema(self._map_shape, self._config.heatmap_dtype)
         keys = [[row[name] for row in tables.scores] for name in ("image_id", "target", "method")]
         return pa.Table.from_arrays([*keys, heatmap_array(maps, self._config.heatmap_dtype)], schema=schema)
+
+
+def _one_line(error: Exception) -> str:
+    said = " ".join(str(error).split())[:_LONGEST]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -9,17 +9,17 @@ from PIL import Image
 
 from igcam_batch.images import DecodeError, Recipe, decode
 from igcam_batch.sources import SIDES
-from igcam_batch.tables import FAILURES, decoded_schema
+from igcam_batch.tables import FAILURES, Piece, decoded_schema
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.fetch import fetch, read_uri
 from igcam_batch.worker.masks import object_masks
 
 
-def read_shard(shard: int, manifest: pa.Table, recipe: Recipe, max_pixels: int, masks: bool = False) -> DecodedShard:
-    """Bring every image of a shard to the model's size.
+def read_shard(piece: Piece, manifest: pa.Table, recipe: Recipe, max_pixels: int, masks: bool = False) -> DecodedShard:
+    """Bring every image of a piece to the model's size.
 
     Args:
-        shard: its number in the plan.
+        piece: which images.
         manifest: its images, in the schema of the plan.
         recipe: how an image becomes the model's input.
         max_pixels: larger images become failures.
@@ -44,7 +44,7 @@ def read_shard(shard: int, manifest: pa.Table, recipe: Recipe, max_pixels: int, 
         images.append(row | {"width": image.width, "height": image.height, "boxes": boxes, "masks": objects})
     size = recipe.size
     return DecodedShard(
-        shard,
+        piece,
         pa.Table.from_pylist(images, schema=decoded_schema(manifest.schema)),
         np.stack(pixels) if pixels else np.empty((0, 3, size, size), dtype=np.uint8),
         pa.Table.from_pylist(failures, schema=FAILURES),

@@ -16,7 +16,6 @@ from PIL import Image
 import igcam_batch
 from igcam_batch import InputError
 from igcam_batch.attribution.upsample import upsample
-from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.job import Summary
 from igcam_batch.audit.status import read_status
 
@@ -323,27 +322,6 @@ def test_more_workers_than_cpus_share_them(pictures: Callable[..., Path], audit:
     assert audit(images, workers=str(cpus), shard_size=1).status.scored == 8
     with pytest.raises(InputError, match=r"--workers 1000: the cluster has \d+ CPUs?; \d+ at most"):
         audit(images, images.parent / "many", workers="1000")
-
-
-def test_an_exception_in_a_worker_ends_the_run_with_its_own_words_and_what_was_committed(
-    pictures: Callable[..., Path], audit: Callable[..., Summary], tmp_path: Path
-) -> None:
-    images = pictures("a.png", "b.png", "c.png")
-    Image.new("RGB", (64, 64), "white").save(images / "c.png")
-    with pytest.raises(IncompleteError, match=r"a worker failed: ArithmeticError: too bright for me; .* the same"):
-        audit(images, model="factories_broken:fickle", shard_size=1, workers="1")
-    (images / "c.png").unlink()
-    picture(7).save(images / "c.png")
-    assert audit(images, model="factories_broken:fickle", shard_size=1, workers="1").status.scored == 3
-
-
-def test_a_process_that_keeps_dying_ends_the_run_and_not_the_patience(
-    pictures: Callable[..., Path], audit: Callable[..., Summary]
-) -> None:
-    images = pictures("a.png")
-    Image.new("RGB", (64, 64), "white").save(images / "a.png")
-    with pytest.raises(IncompleteError, match="a worker failed: "):
-        audit(images, model="factories_broken:deadly", shard_size=1, workers="1")
 
 
 def test_input_may_lie_inside_output(pictures: Callable[..., Path], audit: Callable[..., Summary]) -> None:

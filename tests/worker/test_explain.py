@@ -18,6 +18,7 @@ from igcam_batch.names import METHODS
 from igcam_batch.sources import manifest_table
 from igcam_batch.sources.folder import folder_rows
 from igcam_batch.storage import open_store
+from igcam_batch.tables import Piece
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.read import read_shard
@@ -34,8 +35,8 @@ def make(pictures: Callable[..., Path], tmp_path: Path) -> Make:
         flags = {"input": str(images), "output": str(tmp_path / output), "model": "factories:small_cnn", "steps": 5}
         config = load_config({name: value for name, value in (flags | settings).items() if value is not None})
         manifest = manifest_table(folder_rows(open_store(config.input)))
-        decoded = read_shard(0, manifest, load_model(config).recipe, config.max_pixels)
-        return ShardExplainer(config, "cpu"), decoded
+        decoded = read_shard(Piece(0, 0, 7), manifest, load_model(config).recipe, config.max_pixels)
+        return ShardExplainer(config, "cpu", "plan"), decoded
 
     return build
 
@@ -120,7 +121,7 @@ def test_rows_of_scores_and_heatmaps_stand_in_the_same_order(make: Make, tmp_pat
 def test_other_weights_than_the_plan_s_are_refused(make: Make, tmp_path: Path) -> None:
     config = load_config({"input": ".", "output": str(tmp_path), "model": "factories:small_cnn"})
     with pytest.raises(RuntimeError, match="put the same checkpoint on every node"):
-        ShardExplainer(config, "cpu", sha256="0" * 64)
+        ShardExplainer(config, "cpu", "plan", sha256="0" * 64)
 
 
 def test_memory_that_runs_out_in_the_middle_of_a_path_costs_no_image(

@@ -11,6 +11,7 @@ from igcam_batch.config import load_config
 from igcam_batch.models import load_model
 from igcam_batch.sources import find_place, open_source
 from igcam_batch.storage import open_store
+from igcam_batch.tables import Piece
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.read import read_shard
 
@@ -25,8 +26,8 @@ def explained(place: str, output: str) -> tuple[str, list[dict]]:
     )
     source = open_source(find_place(place))
     manifest = pa.concat_tables(source.tables)
-    decoded = read_shard(0, manifest, load_model(config).recipe, config.max_pixels, masks=True)
-    ShardExplainer(config, "cpu")(decoded)
+    decoded = read_shard(Piece(0, 0, len(manifest)), manifest, load_model(config).recipe, config.max_pixels, masks=True)
+    ShardExplainer(config, "cpu", "plan")(decoded)
     rows = igcam_batch.read_scores(output).drop_columns(["uri"]).to_pylist()
     assert len(rows) == igcam_batch.read_heatmaps(output, size=32).num_rows == 4
     return source.layout, rows

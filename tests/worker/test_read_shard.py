@@ -12,7 +12,7 @@ from PIL import Image
 
 from igcam_batch.images import Recipe
 from igcam_batch.sources import Box, ImageRow, manifest_table
-from igcam_batch.tables import DECODED, FAILURES
+from igcam_batch.tables import DECODED, Piece
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.read import read_shard
 
@@ -36,14 +36,14 @@ def shard(tmp_path: Path):
             if data is not None:
                 (tmp_path / f"{number}.png").write_bytes(data)
             rows.append(ImageRow(f"{number}.png", f"{tmp_path}/{number}.png", 0, 0.0, labels, boxes))
-        return read_shard(5, manifest_table(rows), RECIPE, LIMIT)
+        return read_shard(Piece(5, 0, len(rows)), manifest_table(rows), RECIPE, LIMIT)
 
     return read
 
 
 def same(one: DecodedShard, other: DecodedShard) -> bool:
     return (
-        one.shard == other.shard
+        one.piece == other.piece
         and one.images.equals(other.images, check_metadata=True)
         and one.failures.equals(other.failures, check_metadata=True)
         and one.pixels.dtype == other.pixels.dtype
@@ -55,7 +55,7 @@ class TestReadShard:
     def test_images_come_in_the_order_of_the_plan_at_the_models_size(self, shard):
         pictures = [picture(seed) for seed in range(4)]
         decoded = shard(*map(png, pictures))
-        assert decoded.shard == 5
+        assert decoded.piece.shard == 5
         assert decoded.images["image_id"].to_pylist() == ["0.png", "1.png", "2.png", "3.png"]
         assert (decoded.pixels == np.stack([RECIPE.pixels(each) for each in pictures])).all()
         assert len(decoded.failures) == 0
@@ -134,7 +134,7 @@ class TestReadShard:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(png(picture(0)))
             rows.append(ImageRow(name, str(path), 0, 0.0))
-        decoded = read_shard(0, manifest_table(rows), RECIPE, LIMIT)
+        decoded = read_shard(Piece(0, 0, len(rows)), manifest_table(rows), RECIPE, LIMIT)
         assert decoded.images["image_id"].to_pylist() == names
 
     def test_a_process_that_decodes_loads_no_torch(self):
@@ -151,9 +151,7 @@ class TestDecodedShard:
         assert same(DecodedShard.from_row(decoded.to_row()), decoded)
 
     def test_of_nothing_at_all_comes_back_too(self):
-        nothing = DecodedShard(
-            0, DECODED.empty_table(), np.empty((0, 3, 32, 32), dtype=np.uint8), FAILURES.empty_table()
-        )
+        nothing = DecodedShard.nothing(Piece(3, 6, 8))
         assert same(DecodedShard.from_row(nothing.to_row()), nothing)
 
     def test_a_row_holds_plain_values(self, shard):

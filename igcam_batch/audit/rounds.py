@@ -1,0 +1,184 @@
+"""The pieces of a run until every image is accounted for.
+
+They are tried, tried again, and split, until the single image is told apart that its process dies with.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from igcam_batch.audit.errors import IncompleteError, StoppedError
+from igcam_batch.audit.gathering import Gathering
+from igcam_batch.audit.progress import Progress
+from igcam_batch.audit.replica import Replica, Report
+from igcam_batch.audit.stop import Stop
+from igcam_batch.audit.trouble import Trouble
+from igcam_batch.tables import CONTROL, Piece
+
+Execute = Callable[[Sequence[Piece], bool, Callable[[str], None]], Iterator[Report]]
+PutCrash = Callable[[Piece, int, str], None]
+
+DEATHS = 2  # of a process, with the same piece, before there is no report of it
+_PARTS = 8  # that a piece without a report is split into
+_TRIES = 5  # of a piece that trouble around it kept from being explained
+_PAUSE = 15.0  # seconds after a round in which trouble was all there was
+_HOPELESS = 1000  # images without one that could be explained
+_ROW_OF_DEATHS = 16  # without a report between them, before it is asked whether the images are to blame
+
+
+@dataclass
+class Done:
+    """What a run did.
+
+    Attributes:
+        images: taken up.
+        failed: of these, could not be explained.
+        began: when the first piece was begun on a device, as `time.perf_counter` counts.
+        replicas: who took part.
+    """
+
+    images: int = 0
+    failed: int = 0
+    began: float = math.inf
+    replicas: set[Replica] = field(default_factory=set)
+
+
+class Rounds:
+    """Runs pieces until none is left.
+
+    Args:
+        execute: runs pieces, in processes that have several at a time or each alone, and reports on those it could; of
+            each other, it tells how its process ended.
+        gathering: of the shards that are done in pieces.
+        put_crash: puts the failure aside of a single image: how often its process died, and the last words.
+        progress: told of what is done.
+        stop: whether the run was asked to stop.
+        control: a piece that was explained in an earlier run, if there is one.
+    """
+
+    def __init__(
+        self,
+        execute: Execute,
+        gathering: Gathering,
+        put_crash: PutCrash,
+        progress: Progress,
+        stop: Stop,
+        control: Piece | None,
+    ) -> None:
+        self._execute, self._gathering, self._put_crash = execute, gathering, put_crash
+        self._progress, self._stop = progress, stop
+        self._control = control
+        self._tries: Counter[Piece] = Counter()
+        self._deaths: Counter[Piece] = Counter()
+        self._deaths_in_a_row = 0
+        self._last_words = ""
+        self.done = Done()
+
+    def run(self, pieces: Sequence[Piece]) -> None:
+        """Run pieces, and those they are split into.
+
+        Raises:
+            IncompleteError: what is in the way does not pass, or is not in the images.
+            StoppedError: the run was asked to stop.
+        """
+        alone = False
+        while pieces:
+            before = self.done.images
+            lost, troubled = self._round(pieces, alone)
+            if self._stop.asked:
+                raise StoppedError("stopped")
+            if lost:
+                self._check_control(lost, alone, explained=self.done.images > before)
+            elif self.done.images == before:
+                time.sleep(_PAUSE)
+            pieces = [*troubled, *self._smaller(lost, alone)]
+            alone = alone or bool(lost)
+
+    def _round(self, pieces: Sequence[Piece], alone: bool) -> tuple[list[Piece], list[Piece]]:
+        """Try each piece; those without a report, and those to be tried again as they are."""
+        missing = dict.fromkeys(pieces)
+        troubled: list[Piece] = []
+        self._deaths_in_a_row = 0
+        for report in self._execute(pieces, alone, self._died):
+            piece = report.outcome.piece
+            del missing[piece]
+            if report.trouble:
+                self._note(piece, report.trouble)
+                troubled.append(piece)
+            else:
+                self._add(report)
+        self._stop.resume()
+        return list(missing), troubled
+
+    def _died(self, last_words: str) -> None:
+        """A process ended with a piece, for the last time; where that is all they do, the round is broken off."""
+        self._last_words = last_words
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row == _ROW_OF_DEATHS:
+            self._stop.pause()
+
+    def _note(self, piece: Piece, trouble: Trouble) -> None:
+        if trouble.stopped:
+            return
+        self._tries[piece] += 1
+        if not trouble.passing or self._tries[piece] == _TRIES:
+            raise IncompleteError(trouble.line)
+        self._progress.warned(f"{trouble.line}; its images are tried again")
+
+    def _add(self, report: Report) -> None:
+        outcome, done = report.outcome, self.done
+        self._deaths_in_a_row = 0
+        images, failed = outcome.piece.images, outcome.failed
+        self._gathering.add(outcome.piece)
+        done.began = min(done.began, time.perf_counter() - outcome.seconds)
+        done.images += images
+        done.failed += failed
+        self._progress.advanced(images, failed)
+        if report.replica not in done.replicas:
+            done.replicas.add(report.replica)
+            if warning := report.replica.warning():
+                self._progress.warned(warning)
+        if failed < images:
+            self._control = outcome.piece
+        elif self._control is None and done.failed >= _HOPELESS:
+            raise IncompleteError(
+                f"none of the first {done.failed} images could be explained ({outcome.reason}); --retry-failures takes "
+                "them up again"
+            )
+
+    def _check_control(self, lost: Sequence[Piece], alone: bool, explained: bool) -> None:
+        """IncompleteError where processes die with an image that was explained before, or with whatever they get."""
+        if self._control is None:
+            if alone and len(lost) > 1 and not explained:
+                raise IncompleteError(f"every process that explains images died ({self._last_words})")
+            return
+        control = replace(self._control, revision=CONTROL, whole=False)
+        if not any(not report.trouble for report in self._execute([control], True, self._died)):
+            raise IncompleteError(
+                f"a process died with images that were explained before, so these are not to blame ({self._last_words})"
+            )
+
+    def _smaller(self, lost: Sequence[Piece], alone: bool) -> Iterator[Piece]:
+        """What is tried next of pieces whose process died; a single image that was alone with it is done."""
+        for piece in lost:
+            self._deaths[piece] += DEATHS
+            if piece.images > 1:
+                parts = piece.split(_PARTS)
+                if piece.whole:
+                    self._gathering.expect(parts)
+                for part in parts:
+                    self._deaths[part] = self._deaths[piece]
+                yield from parts
+            elif alone:
+                single = replace(piece, whole=False)
+                if piece.whole:
+                    self._gathering.expect([single])
+                self._put_crash(single, self._deaths[piece], self._last_words)
+                self._gathering.add(single)
+                self.done.images += 1
+                self.done.failed += 1
+                self._progress.advanced(1, 1)
+            else:
+                yield piece

@@ -1,0 +1,121 @@
+"""What goes wrong around an image: it costs that image, and every other is explained as if nothing had happened."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from drawings import picture
+from PIL import Image
+
+import igcam_batch
+from igcam_batch.audit.errors import IncompleteError
+from igcam_batch.audit.job import Summary
+
+pytestmark = pytest.mark.xdist_group("ray")
+NAMES = tuple(f"{index:02d}.png" for index in range(12))
+
+
+@pytest.fixture
+def images(pictures: Callable[..., Path]) -> Path:
+    return pictures(*NAMES)
+
+
+def whiten(images: Path, *names: str) -> None:
+    """Make some pictures of the kind that the models of these tests cannot bear."""
+    for name in names:
+        Image.new("RGB", (64, 64), "white").save(images / name)
+
+
+def tables(output: str) -> tuple[pa.Table, pa.Table, list[str]]:
+    """Scores and heatmaps of a run, and which images failed; the promise kept."""
+    scores, heatmaps = igcam_batch.read_scores(output), igcam_batch.read_heatmaps(output)
+    failed = igcam_batch.read_failures(output)["image_id"].to_pylist()
+    scored = scores["image_id"].to_pylist()
+    assert heatmaps["image_id"].to_pylist() == scored
+    assert len(set(scored)) == len(scored)
+    assert len(set(failed)) == len(failed)
+    assert not set(scored) & set(failed)
+    return scores, heatmaps, failed
+
+
+def maps_of(heatmaps: pa.Table) -> np.ndarray:
+    maps: np.ndarray = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
+    return maps
+
+
+def assert_same_but(output: str, undisturbed: str, *lost: str) -> None:
+    """Row for row what a run without faults gives, but for the images that were lost."""
+    scores, heatmaps, failed = tables(output)
+    expected_scores, expected_heatmaps, _ = tables(undisturbed)
+    kept = pa.array([name not in lost for name in expected_scores["image_id"].to_pylist()])
+    assert scores.schema.equals(expected_scores.schema)
+    for row, expected in zip(scores.to_pylist(), expected_scores.filter(kept).to_pylist(), strict=True):
+        assert row == pytest.approx(
+            expected, rel=1e-4, abs=1e-6
+        )  # kernels differ in the last bit by where a batch lies
+    maps, expected_maps = maps_of(heatmaps), maps_of(expected_heatmaps)[kept.to_numpy(zero_copy_only=False)]
+    assert maps == pytest.approx(expected_maps, rel=1e-4, abs=1e-6)
+    assert failed == sorted(lost)
+
+
+def test_an_exception_costs_the_image_that_raises_it(
+    images: Path, audit: Callable[..., Summary], tmp_path: Path
+) -> None:
+    undisturbed = audit(images, tmp_path / "a", model="factories_broken:fickle")
+    whiten(images, "04.png")
+    summary = audit(images, tmp_path / "b", model="factories_broken:fickle")
+    assert summary.status.failed == 1
+    assert_same_but(summary.output, undisturbed.output, "04.png")
+    [failure] = igcam_batch.read_failures(summary.output).to_pylist()
+    assert (failure["stage"], failure["error"]) == ("explain", "ArithmeticError: too bright for me")
+
+
+def test_an_image_that_kills_its_process_is_found_and_is_all_that_is_lost(
+    images: Path, audit: Callable[..., Summary], tmp_path: Path
+) -> None:
+    undisturbed = audit(images, tmp_path / "a", model="factories_broken:deadly")
+    whiten(images, "04.png", "09.png")
+    summary = audit(images, tmp_path / "b", model="factories_broken:deadly", shard_size=4)
+    assert (summary.explained, summary.failed) == (12, 2)
+    assert_same_but(summary.output, undisturbed.output, "04.png", "09.png")
+    for failure in igcam_batch.read_failures(summary.output).to_pylist():
+        assert failure["stage"] == "crash"
+        assert failure["attempts"] == 4  # twice in its shard, twice alone
+        assert "the process that explained it died" in failure["error"]
+    assert not list((tmp_path / "b").rglob("pieces/*"))
+    assert audit(images, tmp_path / "b", model="factories_broken:deadly", shard_size=4).explained == 0
+
+
+def test_where_every_process_dies_no_image_is_blamed(
+    pictures: Callable[..., Path], audit: Callable[..., Summary]
+) -> None:
+    images = pictures("a.png", "b.png")
+    whiten(images, "a.png", "b.png")
+    with pytest.raises(IncompleteError, match=r"every process that explains images died \(.*\); what was committed"):
+        audit(images, model="factories_broken:deadly", shard_size=1, workers="1")
+
+
+def test_failures_are_taken_up_again_when_asked(images: Path, audit: Callable[..., Summary], tmp_path: Path) -> None:
+    undisturbed = audit(images, tmp_path / "a")
+    for name in ("01.png", "02.png", "07.png"):
+        (images / name).write_bytes(b"broken")
+    summary = audit(images, tmp_path / "b")
+    assert_same_but(summary.output, undisturbed.output, "01.png", "02.png", "07.png")
+    picture(1).save(images / "01.png")
+    picture(7).save(images / "07.png")
+    assert audit(images, tmp_path / "b").explained == 0
+    again = audit(images, tmp_path / "b", retry_failures=True)
+    assert (again.explained, again.failed) == (3, 1)
+    assert_same_but(again.output, undisturbed.output, "02.png")
+    assert igcam_batch.read_failures(again.output)["attempts"].to_pylist() == [2]
+    picture(2).save(images / "02.png")
+    audit(images, tmp_path / "b", retry_failures=True)
+    assert_same_but(again.output, undisturbed.output)
+    assert sorted(path.name for path in (tmp_path / "b" / "heatmaps").iterdir()) == [
+        "part-000000-2.parquet",
+        "part-000001.parquet",
+        "part-000002-1.parquet",
+        "part-000003.parquet",
+    ]
