@@ -1,5 +1,7 @@
 """Networks that tests name as `--model factories:...`; small, seeded, and with every part a real one has."""
 
+import time
+
 import torch
 from torch import Tensor, nn
 
@@ -55,3 +57,17 @@ def not_finite() -> Classifier:
 def wrong_type() -> str:
     """`factories:wrong_type`: a factory that gives no module."""
     return "not a module"
+
+
+class Slow(SmallCnn):
+    """Takes its time, so that something can happen meanwhile."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.05)
+        return super().forward(x)
+
+
+def slow() -> Classifier:
+    """`factories:slow`."""
+    torch.manual_seed(0)
+    return Classifier(Slow(), Recipe(size=32, resize="stretch", resize_size=32), class_names=CLASSES)

@@ -155,7 +155,7 @@ class Rounds:
                 raise IncompleteError(f"every process that explains images died ({self._last_words})")
             return
         control = replace(self._control, revision=CONTROL, whole=False)
-        if not any(not report.trouble for report in self._execute([control], True, self._died)):
+        if not list(self._execute([control], True, self._died)):
             raise IncompleteError(
                 f"a process died with images that were explained before, so these are not to blame ({self._last_words})"
             )

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from drawings import picture
 from PIL import Image
+from promise import assert_same_but
 
 import igcam_batch
 from igcam_batch.audit.errors import IncompleteError
@@ -26,38 +25,6 @@ def whiten(images: Path, *names: str) -> None:
     """Make some pictures of the kind that the models of these tests cannot bear."""
     for name in names:
         Image.new("RGB", (64, 64), "white").save(images / name)
-
-
-def tables(output: str) -> tuple[pa.Table, pa.Table, list[str]]:
-    """Scores and heatmaps of a run, and which images failed; the promise kept."""
-    scores, heatmaps = igcam_batch.read_scores(output), igcam_batch.read_heatmaps(output)
-    failed = igcam_batch.read_failures(output)["image_id"].to_pylist()
-    scored = scores["image_id"].to_pylist()
-    assert heatmaps["image_id"].to_pylist() == scored
-    assert len(set(scored)) == len(scored)
-    assert len(set(failed)) == len(failed)
-    assert not set(scored) & set(failed)
-    return scores, heatmaps, failed
-
-
-def maps_of(heatmaps: pa.Table) -> np.ndarray:
-    maps: np.ndarray = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
-    return maps
-
-
-def assert_same_but(output: str, undisturbed: str, *lost: str) -> None:
-    """Row for row what a run without faults gives, but for the images that were lost."""
-    scores, heatmaps, failed = tables(output)
-    expected_scores, expected_heatmaps, _ = tables(undisturbed)
-    kept = pa.array([name not in lost for name in expected_scores["image_id"].to_pylist()])
-    assert scores.schema.equals(expected_scores.schema)
-    for row, expected in zip(scores.to_pylist(), expected_scores.filter(kept).to_pylist(), strict=True):
-        assert row == pytest.approx(
-            expected, rel=1e-4, abs=1e-6
-        )  # kernels differ in the last bit by where a batch lies
-    maps, expected_maps = maps_of(heatmaps), maps_of(expected_heatmaps)[kept.to_numpy(zero_copy_only=False)]
-    assert maps == pytest.approx(expected_maps, rel=1e-4, abs=1e-6)
-    assert failed == sorted(lost)
 
 
 def test_an_exception_costs_the_image_that_raises_it(

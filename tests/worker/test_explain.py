@@ -65,7 +65,7 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(
     tried = memory_for(monkeypatch, 1)
     outcome = explainer(decoded)
     assert tried == [4, 2, 1, 1, 1, 1, 1, 1, 1]  # the smaller batch stays
-    assert (outcome.images, outcome.failed, outcome.rows) == (7, 0, 7)
+    assert (outcome.piece.images, outcome.failed, outcome.rows) == (7, 0, 7)
     whole, tight = (read_scores(str(tmp_path / name)).to_pydict() for name in ("whole", "tight"))
     assert whole["image_id"] == tight["image_id"]
     np.testing.assert_allclose(whole["masked_confidence"], tight["masked_confidence"], rtol=1e-4)
@@ -89,7 +89,7 @@ def test_a_shard_that_is_committed_is_not_written_again(make: Make, tmp_path: Pa
     part = tmp_path / "out" / "scores" / "part-000000.parquet"
     before = part.stat().st_mtime_ns
     second = explainer(decoded)
-    assert (second.images, second.failed, second.rows) == (first.images, first.failed, first.rows)
+    assert (second.piece, second.failed, second.rows) == (first.piece, first.failed, first.rows)
     assert part.stat().st_mtime_ns == before
 
 

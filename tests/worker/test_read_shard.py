@@ -158,6 +158,10 @@ class TestDecodedShard:
         row = shard(png(picture(0)), None).to_row()
         assert {name: type(value) for name, value in row.items()} == {
             "shard": int,
+            "start": int,
+            "stop": int,
+            "revision": int,
+            "whole": bool,
             "images": bytes,
             "failures": bytes,
             "size": int,
