@@ -1,4 +1,4 @@
-"""An OUTPUT that is full, becomes read-only, or goes away: the run ends with one line, and nothing half-written stays."""
+"""An OUTPUT that is full, becomes read-only, or goes away: one line says so, and nothing half-written stays."""
 
 import shutil
 import subprocess
