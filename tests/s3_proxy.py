@@ -1,6 +1,8 @@
 """Between a client and an S3 server, on the loopback interface: keeps what was asked, and may answer itself."""
 
 import http.client
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +32,9 @@ class Proxy:
     endpoint: str
     requests: list[Request] = field(default_factory=list)
     answer: Callable[[Request], Answer | None] = lambda _request: None
+    """What to say in the server's place; None: ask it."""
+    afterwards: Callable[[Request, Answer], Answer | None] = lambda _request, answer: answer
+    """What the client gets of the server's answer; None: the connection is reset."""
 
 
 @contextmanager
@@ -43,7 +48,12 @@ def proxy(upstream: str | None = None) -> Iterator[Proxy]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             request = Request(self.command, self.path, dict(self.headers.items()))
             through.requests.append(request)
-            answer = through.answer(request) or _ask(upstream, request, body)
+            answer = through.answer(request)
+            if answer is None:
+                answer = through.afterwards(request, _ask(upstream, request, body))
+            if answer is None:
+                self._reset()
+                return
             self.send_response_only(answer.status)
             for name, value in ({"Content-Length": str(len(answer.body))} | dict(answer.headers)).items():
                 self.send_header(name, value)
@@ -51,6 +61,11 @@ def proxy(upstream: str | None = None) -> Iterator[Proxy]:
             if self.command != "HEAD":
                 self.wfile.write(answer.body)
             self.close_connection = int(answer.headers.get("Content-Length", 0)) != len(answer.body)
+
+        def _reset(self) -> None:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
 

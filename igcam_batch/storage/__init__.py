@@ -1,10 +1,11 @@
 """Bytes in and out, by path: list, read, and an atomic put. Knows neither images nor Ray."""
 
 from igcam_batch.errors import InputError
+from igcam_batch.storage.claim import Claim, this_process
 from igcam_batch.storage.local import LocalStore
 from igcam_batch.storage.store import Entry, Store
 
-__all__ = ["Entry", "LocalStore", "Store", "open_store"]
+__all__ = ["Claim", "Entry", "LocalStore", "Store", "open_store", "this_process"]
 
 
 def open_store(uri: str) -> Store:

@@ -1,14 +1,20 @@
 """Files on disk, or on whatever is mounted as one."""
 
 import errno
+import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from igcam_batch.storage.claim import Claim
+from igcam_batch.storage.local_claim import claim_directory
 from igcam_batch.storage.store import Entry
+
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # FAT, some FUSE and network file systems
 
 
 class LocalStore:
@@ -66,22 +72,33 @@ class LocalStore:
     def write(self, path: str, data: bytes) -> None:
         """Write beside, flush to disk, rename into place, and make the rename last."""
         target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
-            with beside.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with _beside(target, data) as beside:
             beside.replace(target)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        directory = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _flush_directory(target.parent)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write beside, flush to disk, and link into place, which fails where there is a file.
+
+        Where the file system has no hard links, the directory is locked while one looks and renames.
+        """
+        target = self._root / path
+        with _beside(target, data) as beside:
+            try:
+                os.link(beside, target)
+                created = True
+            except FileExistsError:
+                created = beside.stat().st_nlink > 1  # over a network the answer to a link that was made may get lost
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                created = _rename_to_new(beside, target)
+        if created:
+            _flush_directory(target.parent)
+        return created
+
+    def claim(self, name: str, owner: str) -> AbstractContextManager[Claim]:
+        """A lock of the kernel's on the file, which ends with the process, however that ends."""
+        return claim_directory(self._root, name, owner)
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -101,6 +118,43 @@ class LocalStore:
                 parent.rmdir()
             except OSError:  # it holds something, or is not there
                 break
+
+
+@contextmanager
+def _beside(target: Path, data: bytes) -> Iterator[Path]:
+    """The bytes on disk in a hidden file beside `target`, which is gone at the end, unless it was renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _rename_to_new(beside: Path, target: Path) -> bool:
+    """Rename to a name that nobody has; others who do so wait for the lock on the directory."""
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if os.path.lexists(target):
+            return False
+        beside.replace(target)
+        return True
+    finally:
+        os.close(directory)
+
+
+def _flush_directory(directory: Path) -> None:
+    """Make names in a directory last."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _details(entry: os.DirEntry[str]) -> os.stat_result | None:

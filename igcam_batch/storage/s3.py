@@ -6,6 +6,7 @@ import io
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, BinaryIO
@@ -14,6 +15,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from igcam_batch.errors import InputError
+from igcam_batch.storage.claim import Claim
+from igcam_batch.storage.s3_claim import claim_prefix
 from igcam_batch.storage.s3_client import client_for
 from igcam_batch.storage.s3_errors import BROKEN_BODY, error_code
 from igcam_batch.storage.s3_file import RangedFile
@@ -23,6 +26,7 @@ _MIB = 2**20
 _READ_AHEAD = _MIB
 _MULTIPART = 64 * _MIB
 _PAUSES = (0.2, 1.0, 3.0)  # seconds before a body that broke off is asked for again
+_CONFLICT_PAUSES = (0.2, 0.5, 1.0, 2.0)
 _PROBE_SECONDS = 10
 
 
@@ -122,6 +126,41 @@ class S3Store:
             else:
                 config = TransferConfig(multipart_threshold=_MULTIPART, multipart_chunksize=_MULTIPART // 4)
                 client.upload_fileobj(io.BytesIO(data), self._bucket, key, Config=config)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """One PUT on condition that there is none (`If-None-Match: *`), of 5 GiB at most.
+
+        Where the answer to a PUT gets lost and it is sent again, S3 finds what the first one put: equal bytes there
+        count as this call's own, so give those that compete bytes that tell them apart. An endpoint that does not know
+        the condition (501) is asked whether there is one first, so that of two at the same moment both may put theirs.
+        """
+        for pause in (*_CONFLICT_PAUSES, None):
+            try:
+                with client_for(self.uri(path)) as client:
+                    client.put_object(Bucket=self._bucket, Key=self._key(path), Body=data, IfNoneMatch="*")
+                return True
+            except OSError as error:
+                if error.errno == errno.EOPNOTSUPP:
+                    return self._create_unless_there(path, data)
+                if error.errno == errno.ESTALE:
+                    with suppress(FileNotFoundError):  # removed since
+                        return self.read(path) == data
+                elif error.errno != errno.EBUSY:
+                    raise
+                if pause is None:
+                    raise
+            time.sleep(pause)
+        raise AssertionError
+
+    def _create_unless_there(self, path: str, data: bytes) -> bool:
+        if self.exists(path):
+            return False
+        self.write(path, data)
+        return True
+
+    def claim(self, name: str, owner: str) -> AbstractContextManager[Claim]:
+        """An object that is renewed every few seconds; one that is not is taken over, after 20 s of watching it."""
+        return claim_prefix(self.root, self.uri(name), self._bucket, self._key(name), owner)
 
     def exists(self, path: str) -> bool:
         """Whether there is such an object; False too where there is no such bucket."""

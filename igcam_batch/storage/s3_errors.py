@@ -19,6 +19,9 @@ BROKEN_BODY = (
     exceptions.FlexibleChecksumError,
     HTTPError,
 )
+TAKEN = ("412", "PreconditionFailed")
+CONFLICT = ("409", "ConditionalRequestConflict")
+MISSING = ("404", "NoSuchKey")
 _SETTINGS = (
     exceptions.ConfigNotFound,
     exceptions.ConfigParseError,
@@ -59,13 +62,18 @@ _REFUSED = (
     errno.EINVAL,
     "{endpoint} refused the request (400): the credentials may have expired, or AWS_REGION is not the bucket's",
 )
+_BUSY = (errno.EBUSY, "others put the object at the same moment ({code}), also when asked again")
+_UNKNOWN = (errno.EOPNOTSUPP, "{endpoint} does not know this kind of request ({code})")
 _ANSWERS = {
     "400": _REFUSED,
     "404": _MISSING,
+    "409": _BUSY,
     "412": _CHANGED,
     "301": _REGION,
     "307": _REGION,
+    "501": _UNKNOWN,
     "AuthorizationHeaderMalformed": _REGION,
+    "ConditionalRequestConflict": _BUSY,
     "ExpiredToken": _EXPIRED,
     "IllegalLocationConstraintException": _REGION,
     "InvalidAccessKeyId": _INVALID,
@@ -78,6 +86,7 @@ _ANSWERS = {
         "no such bucket at {endpoint}; check its name, and AWS_ENDPOINT_URL where it is not on AWS",
     ),
     "NoSuchKey": _MISSING,
+    "NotImplemented": _UNKNOWN,
     "PermanentRedirect": _REGION,
     "PreconditionFailed": _CHANGED,
     "RequestTimeTooSkewed": (errno.EACCES, "{code}: the clock of this machine is wrong; set it"),

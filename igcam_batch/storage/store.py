@@ -1,8 +1,11 @@
 """What a place that holds files can do."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
+
+from igcam_batch.storage.claim import Claim
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,26 @@ class Store(Protocol):
 
     def write(self, path: str, data: bytes) -> None:
         """Put a whole file: a reader sees all of it or none of it, also after a crash. OSError where that fails."""
+        ...
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Put a whole file only where there is none, as `write` does. OSError where that fails.
+
+        Returns:
+            Whether this call put it; of any number of them at a time, wherever they run, one does.
+        """
+        ...
+
+    def claim(self, name: str, owner: str) -> AbstractContextManager[Claim]:
+        """Own the place, by a file of that name, against all others who claim it, until the block ends.
+
+        Args:
+            name: of the file; one with a leading dot is not listed.
+            owner: who claims it, in words for the person who is refused.
+
+        Raises:
+            InputError: another owns it; names that owner.
+        """
         ...
 
     def exists(self, path: str) -> bool:

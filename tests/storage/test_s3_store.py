@@ -2,13 +2,12 @@
 
 import io
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from s3_proxy import Answer, Proxy, proxy
+from s3_proxy import Answer, Proxy
 
 from igcam_batch.storage import s3_client
 from igcam_batch.storage.s3 import S3Store
@@ -16,14 +15,6 @@ from igcam_batch.storage.s3_client import connect
 from igcam_batch.tables.parquet import read_parquet
 
 pytestmark = pytest.mark.xdist_group("s3")
-
-
-@pytest.fixture
-def watched(bucket: str, s3_server, monkeypatch) -> Iterator[Proxy]:
-    """What the store asks on its way to the server."""
-    with proxy(s3_server.endpoint) as between:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
-        yield between
 
 
 def asked(between: Proxy) -> list[str]:
