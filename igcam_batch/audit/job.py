@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,15 +15,16 @@ from igcam_batch.audit.gathering import Gathering
 from igcam_batch.audit.planning import TABLES, begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
-from igcam_batch.audit.rounds import Done, Rounds
+from igcam_batch.audit.rounds import Execute, Rounds
 from igcam_batch.audit.status import Status, count_commits
-from igcam_batch.audit.stop import Stop, stop_on_sigterm
+from igcam_batch.audit.stop import stop_on_sigterm
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
 from igcam_batch.sources import Place, find_place
 from igcam_batch.storage import LocalStore, Store, open_store
+from igcam_batch.storage.claim import Claim, this_process
 from igcam_batch.tables import Piece, committed_shards, read_commit
 from igcam_batch.tables.record import (
     RUN_FILE,
@@ -34,6 +34,8 @@ from igcam_batch.tables.record import (
     read_record,
     write_record,
 )
+
+CLAIM = ".claim"
 
 
 @dataclass(frozen=True)
@@ -85,31 +87,43 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     config = _absolute(config)
     place, output = find_place(config.input), open_store(config.output)
     _check_places(place, output)
+    with output.claim(CLAIM, this_process()) as claim:
+        return _go_on(config, place, output, progress, claim, began)
+
+
+def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress, claim: Claim, began: float) -> Summary:
+    """Start, or go on with, the run in OUTPUT, which no other driver writes to meanwhile."""
     record = _existing_run(config, output)
     model = load_model(config)
     _check_targets(config, model)
-
     if record is None:
         record, replicas = begin(config, model, place, output, progress)
     else:
         _check_weights(record, model, output)
         connect()
         replicas = plan_replicas(config)
-
     gathering = Gathering(output, record)
     with stop_on_sigterm(output, record.plan) as stop:
         todo = gathering.unfinished() + (gathering.failed() if config.retry_failures else [])
-        left = sum(piece.images for piece in todo)
-        progress.planned(record.images, record.shards, record.images - left)
-        done = Done()
+        progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
+        rounds = Rounds(
+            _executing(config, model, record, replicas),
+            gathering,
+            partial(put_crash, output, record, config),
+            progress,
+            stop,
+            _control(output, gathering),
+            claim.lost,
+        )
+        if todo:
+            progress.started(str(replicas))
         try:
-            if todo:
-                done = _run(config, model, record, replicas, gathering, todo, progress, stop)
+            rounds.run(todo)
         except StoppedError as error:
             status = count_commits(output, record.images)
-            _record(output, record, "stopped", status, began, set())
+            _record(output, record, "stopped", status, began, rounds.done.replicas)
             raise StoppedError(f"{error}: {status.remaining} of {status.planned} images remain") from None
-    ended = time.perf_counter()
+    done, ended = rounds.done, time.perf_counter()
     status = count_commits(output, record.images)
     if status.remaining:
         raise IncompleteError(f"{status.remaining} of {status.planned} images were not explained")
@@ -188,18 +202,8 @@ def _check_targets(config: AuditConfig, model: LoadedModel) -> None:
         raise InputError(f"--target {config.target}: the model has {classes} classes, 0 to {classes - 1}")
 
 
-def _run(
-    config: AuditConfig,
-    model: LoadedModel,
-    record: RunRecord,
-    replicas: Replicas,
-    gathering: Gathering,
-    todo: Sequence[Piece],
-    progress: Progress,
-    stop: Stop,
-) -> Done:
-    """Explain what is left to do."""
-    progress.started(str(replicas))
+def _executing(config: AuditConfig, model: LoadedModel, record: RunRecord, replicas: Replicas) -> Execute:
+    """What runs pieces of this run on the cluster."""
     work = Work(
         config=config.model_dump_json(by_alias=True),
         recipe=model.recipe,
@@ -207,17 +211,7 @@ def _run(
         sha256=model.sha256,
         labels=record.labels,
     )
-    output = open_store(config.output)
-    rounds = Rounds(
-        partial(execute, work, replicas),
-        gathering,
-        partial(put_crash, output, record, config),
-        progress,
-        stop,
-        _control(output, gathering),
-    )
-    rounds.run(todo)
-    return rounds.done
+    return partial(execute, work, replicas)
 
 
 def _control(output: Store, gathering: Gathering) -> Piece | None:

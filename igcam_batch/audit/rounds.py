@@ -4,6 +4,7 @@ They are tried, tried again, and split, until the single image is told apart tha
 """
 
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,7 @@ class Rounds:
         progress: told of what is done.
         stop: whether the run was asked to stop.
         control: a piece that was explained in an earlier run, if there is one.
+        lost: set when another driver has taken OUTPUT over.
     """
 
     def __init__(
@@ -66,10 +68,11 @@ class Rounds:
         progress: Progress,
         stop: Stop,
         control: Piece | None,
+        lost: threading.Event,
     ) -> None:
         self._execute, self._gathering, self._put_crash = execute, gathering, put_crash
         self._progress, self._stop = progress, stop
-        self._control = control
+        self._control, self._lost = control, lost
         self._tries: Counter[Piece] = Counter()
         self._deaths: Counter[Piece] = Counter()
         self._deaths_in_a_row = 0
@@ -104,6 +107,8 @@ class Rounds:
         for report in self._execute(pieces, alone, self._died):
             piece = report.outcome.piece
             del missing[piece]
+            if self._lost.is_set():
+                raise IncompleteError("another audit has taken OUTPUT over, as it saw no sign of life of this one")
             if report.trouble:
                 self._note(piece, report.trouble)
                 troubled.append(piece)

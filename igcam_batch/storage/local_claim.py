@@ -28,7 +28,8 @@ def claim_directory(root: Path, name: str, owner: str) -> Iterator[Claim]:
         os.pwrite(descriptor, owner.encode(), 0)
         yield Claim(owner)
     finally:
-        (root / name).unlink(missing_ok=True)  # before it is let go: who waits for it sees that it is another file
+        with suppress(OSError):  # it has become read-only, or is gone
+            (root / name).unlink()  # before it is let go: who waits for it sees that it is another file
         _held.discard(descriptor)
         os.close(descriptor)
         with suppress(OSError):  # a directory holds something

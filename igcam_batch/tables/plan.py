@@ -57,7 +57,7 @@ def write_plan(store: Store, tables: Iterable[pa.Table], directory: str = PLAN_D
                 images += len(group)
                 _add_labels(labels, group)
                 ids.append(_hashes(group))
-        store.write(_file(directory, number), sink.getvalue())
+        store.write(plan_file(directory, number), sink.getvalue())
     _refuse_twins(store, directory, ids)
     return Planned(images, dict(sorted(labels.items())))
 
@@ -69,13 +69,14 @@ def read_plan(store: Store, start: int, stop: int, directory: str = PLAN_DIR) ->
         first = number * ROWS_PER_FILE
         low, high = max(start - first, 0), min(stop - first, ROWS_PER_FILE)
         groups = range(low // ROWS_PER_GROUP, -(-high // ROWS_PER_GROUP))
-        with store.open(_file(directory, number)) as file:
+        with store.open(plan_file(directory, number)) as file:
             rows = read_parquet(file, groups=groups)
         parts.append(rows.slice(low - groups.start * ROWS_PER_GROUP, high - low))
     return pa.concat_tables(parts)
 
 
-def _file(directory: str, number: int) -> str:
+def plan_file(directory: str, number: int) -> str:
+    """Path of one of a plan's files; the first is there as long as the run is."""
     return f"{directory}/part-{number:05d}.parquet"
 
 

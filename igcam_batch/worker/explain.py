@@ -1,5 +1,6 @@
 """The model on one device: decoded shards in, committed tables out."""
 
+import errno
 import logging
 import math
 import os
@@ -34,6 +35,7 @@ from igcam_batch.tables import (
     scores_schema,
     stage_piece,
 )
+from igcam_batch.tables.plan import plan_file
 from igcam_batch.worker.batch_size import automatic_batch_size
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.outcome import Outcome
@@ -129,12 +131,20 @@ class ShardExplainer:
         failures = pa.concat_tables([decoded.failures, pa.Table.from_pylist(tables.failures, schema=FAILURES)])
         scores = pa.Table.from_pylist(tables.scores, schema=scores_schema(decoded.images.schema, self._config.metric))
         heatmaps = self._heatmaps(tables)
+        self._check_plan()
         if piece.whole:
             commit_shard(self._store, piece.shard, scores, heatmaps, failures, piece.images)
         elif piece.revision != CONTROL:
             stage_piece(self._store, self._plan, piece, scores, heatmaps, failures)
         reason = failures["error"][0].as_py() if len(failures) else ""
         return Outcome(piece, len(failures), len(scores), seconds, reason)
+
+    def _check_plan(self) -> None:
+        """OSError where the run is no more: OUTPUT went away, or another run has replaced this one meanwhile."""
+        if not self._store.exists(plan_file(self._plan, 0)):
+            raise FileNotFoundError(
+                errno.ENOENT, "the run's plan is gone, with OUTPUT or as another run replaced it", self._store.root
+            )
 
     def _explain(self, decoded: DecodedShard) -> Rows:
         """Batch by batch; where memory does not suffice, in smaller batches from there on.

@@ -4,6 +4,7 @@ The cluster is a stand-in that writes real tables; `test_kills.py` has real ones
 """
 
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -138,7 +139,7 @@ def a_run(store: Store, record: RunRecord, cluster: Cluster, stop: Stop | None =
     todo = gathering.unfinished()
     control = next((gathering.whole(shard) for shard in committed_shards(store)), None)
     crash = partial(put_crash, store, record, CONFIG)
-    run = Rounds(cluster, gathering, crash, Silent(), stop or Stop(store, PLAN), control)
+    run = Rounds(cluster, gathering, crash, Silent(), stop or Stop(store, PLAN), control, threading.Event())
     run.run(todo)
     return run
 

@@ -19,6 +19,7 @@ from igcam_batch.sources import manifest_table
 from igcam_batch.sources.folder import folder_rows
 from igcam_batch.storage import open_store
 from igcam_batch.tables import Piece
+from igcam_batch.tables.plan import write_plan
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.read import read_shard
@@ -36,6 +37,7 @@ def make(pictures: Callable[..., Path], tmp_path: Path) -> Make:
         config = load_config({name: value for name, value in (flags | settings).items() if value is not None})
         manifest = manifest_table(folder_rows(open_store(config.input)))
         decoded = read_shard(Piece(0, 0, 7), manifest, load_model(config).recipe, config.max_pixels)
+        write_plan(open_store(config.output), [manifest], "plan")
         return ShardExplainer(config, "cpu", "plan"), decoded
 
     return build

@@ -12,6 +12,7 @@ from igcam_batch.models import load_model
 from igcam_batch.sources import find_place, open_source
 from igcam_batch.storage import open_store
 from igcam_batch.tables import Piece
+from igcam_batch.tables.plan import write_plan
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.read import read_shard
 
@@ -27,6 +28,7 @@ def explained(place: str, output: str) -> tuple[str, list[dict]]:
     source = open_source(find_place(place))
     manifest = pa.concat_tables(source.tables)
     decoded = read_shard(Piece(0, 0, len(manifest)), manifest, load_model(config).recipe, config.max_pixels, masks=True)
+    write_plan(open_store(config.output), [manifest], "plan")
     ShardExplainer(config, "cpu", "plan")(decoded)
     rows = igcam_batch.read_scores(output).drop_columns(["uri"]).to_pylist()
     assert len(rows) == igcam_batch.read_heatmaps(output, size=32).num_rows == 4
