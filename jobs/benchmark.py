@@ -1,4 +1,4 @@
-"""Measure the engine in one run on one machine: `python jobs/benchmark.py engine`, `memory` or `rules`."""
+"""Measure the engine in one run on one machine: `python jobs/benchmark.py engine`, `memory`, `rules` or `soak`."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import click
 from benchmarks.engine import engine
 from benchmarks.memory import memory
 from benchmarks.rules import rules
+from benchmarks.soak import soak
 from benchmarks.subjects import DEVICE
 
 from igcam_batch.worker.allocator import keep_freed_memory
@@ -16,7 +17,7 @@ from igcam_batch.worker.allocator import keep_freed_memory
 
 @click.group()
 def main() -> None:
-    """Benchmarks of igcam-batch: its speed, its memory, and what each quadrature rule gives for its price."""
+    """Benchmarks of igcam-batch: its speed, its memory, what each quadrature rule gives, and how a long run holds."""
     if DEVICE.type == "cpu":
         keep_freed_memory()  # as an audit's workers do; peers gain by it too
 
@@ -24,6 +25,7 @@ def main() -> None:
 main.add_command(engine)
 main.add_command(memory)
 main.add_command(rules)
+main.add_command(soak)
 
 if __name__ == "__main__":
     main()
