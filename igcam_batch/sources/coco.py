@@ -94,7 +94,7 @@ def coco_rows(place: Place, wanted: Wanted, notes: Notes) -> Iterator[ImageRow]:
         if ".." in PurePosixPath(image.file_name).parts or image.file_name.startswith("/"):
             row = replace(row, problem=Problem("read", f"{found.uri}: image {image.id}: its file name climbs out"))
         elif entry := there.get(image_id):
-            row = replace(row, size=entry.size, modified=entry.modified)
+            row = replace(row, size=entry.size, modified=entry.modified, etag=entry.etag)
         yield row
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from igcam_batch.errors import InputError
 from igcam_batch.sources.place import PARQUET, Place
 from igcam_batch.sources.schema import CARRIED, MANIFEST, manifest_schema
-from igcam_batch.storage import Store
+from igcam_batch.storage import Entry
 
 _IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 _BYTES = "bytes"  # within a struct, beside the `path` it had
@@ -28,14 +28,14 @@ def parquet_tables(place: Place) -> Iterator[pa.Table]:
     Raises:
         InputError: no Parquet file, one without an image column, or files of different columns.
     """
-    files = [place.file] if place.file else parquet_files(place.store)
+    files = parquet_files(place)
     if not files:
         raise InputError(f"INPUT {place.store.root}: --layout parquet needs files named *.parquet")
     first: tuple[str, pa.Schema] | None = None
     for file in files:
-        uri = place.store.uri(file)
+        uri = place.store.uri(file.path)
         try:
-            with place.store.open(file) as stream:
+            with place.store.open(file.path) as stream:
                 parquet = pq.ParquetFile(stream, pre_buffer=False)
                 schema = parquet.schema_arrow
                 if first is None:
@@ -51,9 +51,11 @@ def parquet_tables(place: Place) -> Iterator[pa.Table]:
             raise InputError(f"{uri}: no Parquet file: {' '.join(str(error).split())}") from None
 
 
-def parquet_files(store: Store) -> list[str]:
-    """Every Parquet file below the root."""
-    return [entry.path for entry in store.list() if PurePosixPath(entry.path).suffix.lower() == PARQUET]
+def parquet_files(place: Place) -> list[Entry]:
+    """The Parquet file that was named, or every one below the root."""
+    if place.file:
+        return [place.store.entry(place.file)]
+    return [entry for entry in place.store.list() if PurePosixPath(entry.path).suffix.lower() == PARQUET]
 
 
 def image_column(schema: pa.Schema, uri: str) -> str:
@@ -81,11 +83,12 @@ def _bytes_in(field: pa.Field) -> str | None:
     return None
 
 
-def _of_file(parquet: pq.ParquetFile, file: str, uri: str, column: str) -> Iterator[pa.Table]:
+def _of_file(parquet: pq.ParquetFile, file: Entry, uri: str, column: str) -> Iterator[pa.Table]:
     schema = parquet.schema_arrow
     read = [field.name for field in schema if not _bytes_in(field)]
     further = [schema.field(name) for name in read if name not in (_IMAGE_ID, _LABEL, _LABELS)]
     names = _class_names(schema)
+    version = {"size": file.size, "modified": file.modified, "etag": file.etag}
     start = 0
     for batch in _batches(parquet, read):
         length = len(batch)
@@ -93,11 +96,11 @@ def _of_file(parquet: pq.ParquetFile, file: str, uri: str, column: str) -> Itera
         columns: dict[str, Any] = {
             "image_id": batch[_IMAGE_ID].cast(pa.string())
             if _IMAGE_ID in read
-            else [f"{file}#{row}" for row in places],
+            else [f"{file.path}#{row}" for row in places],
             "uri": [f"{uri}#{row}" for row in places],
             "labels": [_labels(value, names) for value in _label_values(batch, read)],
             "boxes": [[]] * length,
-            "part": [{"file": uri, "row": row, "column": column} for row in places],
+            "part": [{"file": uri, "row": row, "column": column} | version for row in places],
         }
         arrays = [
             pa.array(columns[one.name], one.type) if one.name in columns else pa.nulls(length, one.type)

@@ -33,6 +33,7 @@ class Part:
 
     Attributes:
         file: URI of that file.
+        size, modified, etag: of that file, when the audit was planned; None where they are not known.
         offset: of its first byte, in a tar; as many follow as the row's `size` says.
         row: its row, in a Parquet file.
         column: of that file, as `image` or, within a struct, `image.bytes`.
@@ -42,6 +43,9 @@ class Part:
     offset: int | None = None
     row: int | None = None
     column: str | None = None
+    size: int | None = None
+    modified: float | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class ImageRow:
         mask_uri: of a PNG whose pixel values are Pascal VOC's classes; None where there is none, or none is wanted.
         part: where it lies within a larger file; None: `uri` is a file of its own.
         problem: what is wrong with it; None: nothing that is known.
+        etag: what S3 calls its content; None on disk, and where nothing was asked.
     """
 
     image_id: str
@@ -82,6 +87,7 @@ class ImageRow:
     mask_uri: str | None = None
     part: Part | None = None
     problem: Problem | None = None
+    etag: str | None = None
 
 
 def is_image(path: str) -> bool:
@@ -91,4 +97,4 @@ def is_image(path: str) -> bool:
 
 def image_row(store: Store, entry: Entry, labels: tuple[str, ...] = ()) -> ImageRow:
     """The row of a file in a store."""
-    return ImageRow(entry.path, store.uri(entry.path), entry.size, entry.modified, labels)
+    return ImageRow(entry.path, store.uri(entry.path), entry.size, entry.modified, labels, etag=entry.etag)

@@ -12,15 +12,17 @@ from igcam_batch.sources.rows import ImageRow, Problem
 BOX = pa.struct(
     [*((side, pa.float32()) for side in SIDES), pa.field("label", pa.string()), pa.field("segmentation", pa.string())]
 )
-PART = pa.struct([("file", pa.string()), ("offset", pa.int64()), ("row", pa.int64()), ("column", pa.string())])
+_VERSION = [pa.field("size", pa.int64()), pa.field("modified", pa.float64()), pa.field("etag", pa.string())]
+PART = pa.struct(
+    [("file", pa.string()), ("offset", pa.int64()), ("row", pa.int64()), ("column", pa.string()), *_VERSION]
+)
 PROBLEM = pa.struct([("stage", pa.string()), ("error", pa.string())])
 
 MANIFEST = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
-        pa.field("size", pa.int64()),
-        pa.field("modified", pa.float64()),
+        *_VERSION,
         pa.field("labels", pa.list_(pa.string())),
         pa.field("boxes", pa.list_(BOX)),
         pa.field("mask_uri", pa.string()),

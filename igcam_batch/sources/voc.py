@@ -14,7 +14,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.sources.boxes import NO_AREA, has_area
 from igcam_batch.sources.rows import Box, ImageRow, Problem, image_row, is_image
 from igcam_batch.sources.source import Notes, Wanted
-from igcam_batch.storage import Entry, Store
+from igcam_batch.storage import Store
 
 IMAGES, ANNOTATIONS, MASKS, SETS = "JPEGImages", "Annotations", "SegmentationClass", "ImageSets/Main"
 _YEARS = range(2005, 2013)
@@ -51,20 +51,19 @@ def voc_rows(store: Store, wanted: Wanted, notes: Notes) -> Iterator[ImageRow]:
     if not found:
         raise InputError(f"INPUT {store.root}: --layout voc needs {IMAGES}/ and {ANNOTATIONS}/, here or in VOC2007/")
     for root, name in _parts(store, found, wanted.image_set):
-        entries = _listed(store, root) if name is None else _of_set(store, root, name)
+        rows = _listed(store, root) if name is None else _of_set(store, root, name)
         annotated = {PurePosixPath(entry.path).stem for entry in store.list(root + ANNOTATIONS)}
         masked = {PurePosixPath(entry.path).stem for entry in store.list(root + MASKS)} if wanted.masks else set()
         seen = set()
-        for entry in entries:
-            stem = PurePosixPath(entry.path).stem
+        for row in rows:
+            stem = PurePosixPath(row.image_id).stem
             seen.add(stem)
-            row = image_row(store, entry)
             if stem in masked:
                 row = replace(row, mask_uri=store.uri(f"{root}{MASKS}/{stem}.png"))
             if stem in annotated:
                 yield _annotated(row, store, f"{root}{ANNOTATIONS}/{stem}.xml", wanted, notes)
             else:
-                notes.add("images have no annotation", store.uri(entry.path))
+                notes.add("images have no annotation", row.uri)
                 yield row
         if name is None:
             for stem in sorted(annotated - seen):
@@ -121,17 +120,18 @@ def _parts(store: Store, found: list[str], image_set: str | None) -> Iterator[tu
     yield chosen[0], name
 
 
-def _listed(store: Store, root: str) -> Iterator[Entry]:
-    return (entry for entry in store.list(root + IMAGES) if is_image(entry.path))
+def _listed(store: Store, root: str) -> Iterator[ImageRow]:
+    return (image_row(store, entry) for entry in store.list(root + IMAGES) if is_image(entry.path))
 
 
-def _of_set(store: Store, root: str, name: str) -> Iterator[Entry]:
+def _of_set(store: Store, root: str, name: str) -> Iterator[ImageRow]:
     """The images that an image set names, in its order, whether they are there or not."""
-    there = {PurePosixPath(entry.path).stem: entry for entry in _listed(store, root)}
+    there = {PurePosixPath(row.image_id).stem: row for row in _listed(store, root)}
     for line in store.read(f"{root}{SETS}/{name}.txt").decode(errors="replace").splitlines():
         stem, *flag = line.split() or [""]
         if stem and flag != [_ABSENT]:
-            yield there.get(stem) or Entry(f"{root}{IMAGES}/{stem}.jpg", 0, 0)
+            path = f"{root}{IMAGES}/{stem}.jpg"
+            yield there.get(stem) or ImageRow(path, store.uri(path))
 
 
 def _annotated(row: ImageRow, store: Store, path: str, wanted: Wanted, notes: Notes) -> ImageRow:

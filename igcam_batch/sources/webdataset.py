@@ -11,15 +11,17 @@ from igcam_batch.errors import InputError
 from igcam_batch.sources.boxes import box_of
 from igcam_batch.sources.place import TAR, Place
 from igcam_batch.sources.rows import Box, ImageRow, Part, Problem, is_image
-from igcam_batch.storage import Store
+from igcam_batch.storage import Entry
 
 _SAID = (".cls", ".json")
 _LARGEST_TEXT = 1 << 20  # bytes of what a member says of an image
 
 
-def tar_files(store: Store) -> list[str]:
-    """Every tar file below the root."""
-    return [entry.path for entry in store.list() if PurePosixPath(entry.path).suffix.lower() == TAR]
+def tar_files(place: Place) -> list[Entry]:
+    """The tar file that was named, or every one below the root."""
+    if place.file:
+        return [place.store.entry(place.file)]
+    return [entry for entry in place.store.list() if PurePosixPath(entry.path).suffix.lower() == TAR]
 
 
 def webdataset_rows(place: Place) -> Iterator[ImageRow]:
@@ -31,13 +33,13 @@ def webdataset_rows(place: Place) -> Iterator[ImageRow]:
     Raises:
         InputError: no tar, a damaged one, or one with a member whose path climbs out of it.
     """
-    files = [place.file] if place.file else tar_files(place.store)
+    files = tar_files(place)
     if not files:
         raise InputError(f"INPUT {place.store.root}: --layout webdataset needs files named *.tar")
     for file in files:
-        uri = place.store.uri(file)
+        uri = place.store.uri(file.path)
         try:
-            with place.store.open(file) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            with place.store.open(file.path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
                 members = _members(tar, uri)
                 for _, together in groupby(members, key=lambda member: _key(member.name)):
                     yield from _samples(tar, list(together), file, uri)
@@ -65,7 +67,7 @@ def _key(name: str) -> str:
     return str(path.with_name(path.name.partition(".")[0]))
 
 
-def _samples(tar: tarfile.TarFile, members: list[tarfile.TarInfo], file: str, uri: str) -> Iterator[ImageRow]:
+def _samples(tar: tarfile.TarFile, members: list[tarfile.TarInfo], file: Entry, uri: str) -> Iterator[ImageRow]:
     images = [member for member in members if is_image(member.name)]
     if not images:
         return
@@ -82,13 +84,13 @@ def _samples(tar: tarfile.TarFile, members: list[tarfile.TarInfo], file: str, ur
             labels, boxes = labels or said_labels, boxes or said_boxes
     for image in images:
         yield ImageRow(
-            image_id=f"{file}/{image.name}",
+            image_id=f"{file.path}/{image.name}",
             uri=f"{uri}#{image.name}",
             size=image.size,
             modified=image.mtime,
             labels=labels,
             boxes=boxes,
-            part=Part(uri, offset=image.offset_data),
+            part=Part(uri, offset=image.offset_data, size=file.size, modified=file.modified, etag=file.etag),
             problem=problem,
         )
 

@@ -7,12 +7,13 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from igcam_batch.storage.claim import Claim
 from igcam_batch.storage.local_claim import claim_directory
-from igcam_batch.storage.store import Entry
+from igcam_batch.storage.store import ChangedError, Entry, Version
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # FAT, some FUSE and network file systems
 
@@ -55,19 +56,33 @@ class LocalStore:
             elif details := _details(entry):
                 yield Entry(path, details.st_size, details.st_mtime)
 
-    def read(self, path: str) -> bytes:
-        """The whole file."""
-        return (self._root / path).read_bytes()
+    def entry(self, path: str) -> Entry:
+        """Size and time of a file."""
+        details = (self._root / path).stat()
+        return Entry(path, details.st_size, details.st_mtime)
 
-    def read_range(self, path: str, start: int, length: int) -> bytes:
-        """A part of the file."""
+    def read(self, path: str, version: Version | None = None) -> bytes:
+        """The whole file, of that version also when its end is reached."""
         with self.open(path) as file:
+            data = file.read()
+            _refuse_another(file, version)
+        return data
+
+    def read_range(self, path: str, start: int, length: int, version: Version | None = None) -> bytes:
+        """A part of the file."""
+        with self.open(path, version) as file:
             file.seek(start)
             return file.read(length)
 
-    def open(self, path: str) -> BinaryIO:
-        """The file for reading in parts."""
-        return (self._root / path).open("rb")
+    def open(self, path: str, version: Version | None = None) -> BinaryIO:
+        """The file for reading in parts; what is compared with the version is what was opened."""
+        file = (self._root / path).open("rb")
+        try:
+            _refuse_another(file, version)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def write(self, path: str, data: bytes) -> None:
         """Write beside, flush to disk, rename into place, and make the rename last."""
@@ -155,6 +170,24 @@ def _flush_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _refuse_another(file: BinaryIO, version: Version | None) -> None:
+    """ChangedError unless an open file is of that version."""
+    if version is None:
+        return
+    now = os.fstat(file.fileno())
+    if version.size is not None and version.size != now.st_size:
+        line = f"{version.size} bytes then, {now.st_size} now"
+    elif version.modified is not None and version.modified != now.st_mtime:
+        line = f"modified {_as_date(version.modified)} then, {_as_date(now.st_mtime)} now"
+    else:
+        return
+    raise ChangedError(errno.ESTALE, line, file.name)
+
+
+def _as_date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _details(entry: os.DirEntry[str]) -> os.stat_result | None:

@@ -6,7 +6,7 @@ import io
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ from igcam_batch.storage.s3_claim import claim_prefix
 from igcam_batch.storage.s3_client import client_for
 from igcam_batch.storage.s3_errors import BROKEN_BODY, error_code
 from igcam_batch.storage.s3_file import RangedFile
-from igcam_batch.storage.store import Entry
+from igcam_batch.storage.store import ChangedError, Entry, Version
 
 _MIB = 2**20
 _READ_AHEAD = _MIB
@@ -28,6 +28,7 @@ _MULTIPART = 64 * _MIB
 _PAUSES = (0.2, 1.0, 3.0)  # seconds before a body that broke off is asked for again
 _CONFLICT_PAUSES = (0.2, 0.5, 1.0, 2.0)
 _PROBE_SECONDS = 10
+_ANOTHER = "its ETag is another"
 
 
 class S3Store:
@@ -95,27 +96,53 @@ class S3Store:
                 name = found["Key"].removeprefix(below)
                 if _is_path(name) and not any(part.startswith(".") for part in name.split("/")):
                     path = f"{under.rstrip('/')}/{name}".lstrip("/")
-                    yield Entry(path, found["Size"], found["LastModified"].timestamp())
+                    yield Entry(path, found["Size"], found["LastModified"].timestamp(), found.get("ETag"))
 
     def _pages(self, under: str, below: str, options: dict[str, str]) -> Iterator[dict[str, Any]]:
         with client_for(self.uri(under)) as client:
             yield from client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below, **options)
 
-    def read(self, path: str) -> bytes:
-        """The whole object."""
-        return self._get(path)
+    def entry(self, path: str) -> Entry:
+        """Size, time and ETag of an object."""
+        head = self._head(path)
+        return Entry(path, head["ContentLength"], head["LastModified"].timestamp(), head["ETag"])
 
-    def read_range(self, path: str, start: int, length: int) -> bytes:
+    def read(self, path: str, version: Version | None = None) -> bytes:
+        """The whole object. Versions are compared by their ETag alone, by S3 itself."""
+        with self._of_version(path, version) as condition:
+            return self._get(path, **condition)
+
+    def read_range(self, path: str, start: int, length: int, version: Version | None = None) -> bytes:
         """A part of the object: one request."""
-        return self._range(path, start, length) if length > 0 else b""
+        with self._of_version(path, version) as condition:
+            return self._range(path, start, length, **condition) if length > 0 else b""
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, version: Version | None = None) -> BinaryIO:
         """The object for reading in parts, each a request of 1 MiB or more; an error once it has been replaced."""
-        key = self._key(path)
-        with client_for(self.uri(path)) as client:
-            head = client.head_object(Bucket=self._bucket, Key=key)
+        head = self._head(path)
+        if version and version.etag not in (None, head["ETag"]):
+            raise ChangedError(errno.ESTALE, _ANOTHER, self.uri(path))
         fetch = functools.partial(self._range, path, IfMatch=head["ETag"])
         return io.BufferedReader(RangedFile(fetch, head["ContentLength"]), _READ_AHEAD)
+
+    def _head(self, path: str) -> dict[str, Any]:
+        key = self._key(path)
+        with client_for(self.uri(path)) as client:
+            head: dict[str, Any] = client.head_object(Bucket=self._bucket, Key=key)
+        return head
+
+    @contextmanager
+    def _of_version(self, path: str, version: Version | None) -> Iterator[dict[str, str]]:
+        """The condition of a GET; ChangedError where the block finds that it does not hold."""
+        if version is None or version.etag is None:
+            yield {}
+            return
+        try:
+            yield {"IfMatch": version.etag}
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            raise ChangedError(errno.ESTALE, _ANOTHER, self.uri(path)) from None
 
     def write(self, path: str, data: bytes) -> None:
         """One PUT, or one multipart upload, of which nothing is seen before its end."""
@@ -164,10 +191,8 @@ class S3Store:
 
     def exists(self, path: str) -> bool:
         """Whether there is such an object; False too where there is no such bucket."""
-        key = self._key(path)
         try:
-            with client_for(self.uri(path)) as client:
-                client.head_object(Bucket=self._bucket, Key=key)
+            self._head(path)
         except FileNotFoundError:
             return False
         return True

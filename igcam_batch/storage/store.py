@@ -8,6 +8,30 @@ from typing import BinaryIO, Protocol
 from igcam_batch.storage.claim import Claim
 
 
+class ChangedError(OSError):
+    """A file is another than it was; `strerror` says what it was, and what it is now."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What tells a file from one that has taken its place; what is None is not known, and not compared.
+
+    Attributes:
+        size: bytes.
+        modified: seconds since 1970.
+        etag: what S3 calls the content.
+    """
+
+    size: int | None = None
+    modified: float | None = None
+    etag: str | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to compare."""
+        return self != Version()
+
+
 @dataclass(frozen=True)
 class Entry:
     """A file in a store.
@@ -16,11 +40,13 @@ class Entry:
         path: relative to the store's root, `/` between its parts.
         size: bytes.
         modified: seconds since 1970.
+        etag: what S3 calls its content, as S3 writes it; None on disk.
     """
 
     path: str
     size: int
     modified: float
+    etag: str | None = None
 
 
 class Store(Protocol):
@@ -43,16 +69,20 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, path: str) -> bytes:
-        """The whole file; OSError where that fails."""
+    def entry(self, path: str) -> Entry:
+        """What a listing says of one file; OSError where there is none."""
         ...
 
-    def read_range(self, path: str, start: int, length: int) -> bytes:
-        """`length` bytes of the file from `start` on, or as many as there are; OSError where that fails."""
+    def read(self, path: str, version: Version | None = None) -> bytes:
+        """The whole file; OSError where that fails, ChangedError where it is not of that version."""
         ...
 
-    def open(self, path: str) -> BinaryIO:
-        """The file for reading in parts; OSError where that fails."""
+    def read_range(self, path: str, start: int, length: int, version: Version | None = None) -> bytes:
+        """`length` bytes of the file from `start` on, or as many as there are; errors as for `read`."""
+        ...
+
+    def open(self, path: str, version: Version | None = None) -> BinaryIO:
+        """The file for reading in parts; errors as for `read`."""
         ...
 
     def write(self, path: str, data: bytes) -> None:

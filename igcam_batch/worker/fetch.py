@@ -1,5 +1,7 @@
 """The bytes of a shard's images: each a file of its own, or a part of a larger one."""
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
@@ -9,21 +11,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from igcam_batch.storage import Store, open_store
+from igcam_batch.storage import ChangedError, Store, Version, open_store
+from igcam_batch.worker.ahead import ahead
 
 Row = Mapping[str, Any]
+_FROM_S3, _FROM_DISK = 16, 2  # images that are asked for at a time; a warm disk answers before a thread is there
 
 
 def fetch(rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bytes | OSError]]:
-    """Each row of a manifest with the bytes of its image, or with why they cannot be had; in the order of the rows."""
-    for (file, column), together in groupby(rows, key=_container):
+    """Each row of a manifest with the bytes of its image, or with why they cannot be had; in the order of the rows.
+
+    Several are asked for at a time, so that memory holds those few beside the one that is taken, and not the shard.
+    """
+    for column, together in groupby(rows, key=_column_of):
         some = list(together)
-        if file is None:
-            yield from ((row, _attempt(row)) for row in some)
-        elif column is None:
-            yield from ((row, _attempt_member(file, row)) for row in some)
+        if column is None:
+            yield from zip(some, ahead(_attempt, some, _at_once(some)), strict=True)
         else:
-            yield from zip(some, _column(file, column, [row["part"]["row"] for row in some]), strict=True)
+            yield from zip(some, _column(*column, some), strict=True)
 
 
 def read_uri(uri: str) -> bytes:
@@ -32,9 +37,14 @@ def read_uri(uri: str) -> bytes:
     return store.read(name)
 
 
-def _container(row: Row) -> tuple[str | None, str | None]:
+def _column_of(row: Row) -> tuple[str, str] | None:
+    """The Parquet file and the column of it that hold an image; None for one that is a file or in a tar."""
     part = row["part"]
-    return (part["file"], part["column"]) if part else (None, None)
+    return (part["file"], part["column"]) if part and part["column"] is not None else None
+
+
+def _at_once(rows: list[dict[str, Any]]) -> int:
+    return _FROM_S3 if any(row["uri"].startswith("s3://") for row in rows) else _FROM_DISK
 
 
 def _opened(uri: str) -> tuple[Store, str]:
@@ -43,38 +53,54 @@ def _opened(uri: str) -> tuple[Store, str]:
 
 
 def _attempt(row: Row) -> bytes | OSError:
+    """A file, or a member of a tar."""
+    part = row["part"]
+    version = _version(part or row)
     try:
-        return read_uri(row["uri"])
+        store, name = _opened(part["file"] if part else row["uri"])
+        if part:
+            return store.read_range(name, part["offset"], row["size"], version)
+        return store.read(name, version)
     except OSError as error:
+        return _since_planned(error, version)
+
+
+def _version(known: Row) -> Version:
+    """What the plan knows of a file."""
+    return Version(known["size"], known["modified"], known.get("etag"))
+
+
+def _since_planned(error: OSError, version: Version) -> OSError:
+    """The error in the words of an audit, where it is about what was there when that was planned."""
+    if isinstance(error, ChangedError):
+        line = f"changed since the audit was planned ({error.strerror})"
+    elif error.errno == errno.ENOENT and error.strerror == os.strerror(errno.ENOENT) and version.known:
+        line = "vanished since the audit was planned"
+    else:
         return error
+    return OSError(error.errno, line, error.filename)
 
 
-def _attempt_member(file: str, row: Row) -> bytes | OSError:
-    """A member of a tar."""
-    try:
-        store, name = _opened(file)
-        return store.read_range(name, row["part"]["offset"], row["size"])
-    except OSError as error:
-        return error
-
-
-def _column(file: str, column: str, wanted: list[int]) -> Iterator[bytes | OSError]:
-    """The bytes in some rows, ascending, of a column of a Parquet file."""
+def _column(file: str, column: str, rows: list[dict[str, Any]]) -> Iterator[bytes | OSError]:
+    """The bytes in some rows, ascending, of a column of a Parquet file, all of them of the version that was planned."""
+    wanted = [row["part"]["row"] for row in rows]
+    version = _version(rows[0]["part"])
     given = 0
     try:
-        for value in _values(file, column, wanted):
+        for value in _values(file, column, wanted, version):
             yield OSError("its row holds no image") if value is None else value
             given += 1
     except (OSError, pa.ArrowException) as error:
-        said = error if isinstance(error, OSError) else OSError(" ".join(str(error).split()))
+        known = isinstance(error, OSError)
+        said = _since_planned(error, version) if known else OSError(" ".join(str(error).split()))
         yield from [said] * (len(wanted) - given)
 
 
-def _values(file: str, column: str, wanted: list[int]) -> Iterator[bytes | None]:
+def _values(file: str, column: str, wanted: list[int], version: Version) -> Iterator[bytes | None]:
     """Reads the row groups that are wanted, one at a time, and of them that column alone."""
     name, *within = column.split(".")
     store, path = _opened(file)
-    with store.open(path) as stream:
+    with store.open(path, version) as stream:
         parquet = pq.ParquetFile(stream, pre_buffer=False)
         groups = [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
         ends = np.cumsum(groups)

@@ -50,8 +50,16 @@ class TestRows:
             *(f"data/a.parquet#{n}" for n in range(5)),
             *(f"data/b.parquet#{n}" for n in range(2)),
         ]
-        part = found[6]["part"]
-        assert part == {"file": f"{root}/data/b.parquet", "offset": None, "row": 1, "column": "image.bytes"}
+        there = (root / "data/b.parquet").stat()
+        assert found[6]["part"] == {
+            "file": f"{root}/data/b.parquet",
+            "offset": None,
+            "row": 1,
+            "column": "image.bytes",
+            "size": there.st_size,
+            "modified": there.st_mtime,
+            "etag": None,
+        }
         assert found[6]["uri"] == f"{root}/data/b.parquet#1"
         assert find_layout(find_place(str(root))) == "parquet"
 

@@ -105,15 +105,18 @@ class TestEveryStore:
 
     def test_of_many_at_once_one_gets_it(self, store):
         got, told, go = [], [], threading.Barrier(6)
+        everyone_else_was_told = threading.Event()
 
         def claim(number: int) -> None:
             go.wait()
             try:
                 with store.claim(".claim", f"number {number}"):
                     got.append(number)
-                    time.sleep(2)
+                    everyone_else_was_told.wait(30)
             except InputError as error:
                 told.append(str(error))
+                if len(told) == 5:
+                    everyone_else_was_told.set()
 
         threads = [threading.Thread(target=claim, args=(number,)) for number in range(6)]
         for thread in threads:

@@ -33,7 +33,16 @@ class TestManifest:
         table = manifest_table(
             [
                 image(2),
-                ImageRow("x", "/x", 5, 0.25, mask_uri="/x.png", part=Part("/x.tar", 3), problem=gone),
+                ImageRow(
+                    "x",
+                    "/x",
+                    5,
+                    0.25,
+                    mask_uri="/x.png",
+                    part=Part("/x.tar", 3, size=9, etag='"e"'),
+                    problem=gone,
+                    etag='"f"',
+                ),
             ]
         )
         assert table.schema.equals(MANIFEST)
@@ -43,6 +52,7 @@ class TestManifest:
                 "uri": "/data/2.jpg",
                 "size": 2,
                 "modified": 1e9 + 0.5,
+                "etag": None,
                 "labels": ["label 2"],
                 "boxes": [
                     {"left": 0, "top": 0.5, "right": 10.25, "bottom": 20, "label": "class 0", "segmentation": None},
@@ -57,10 +67,12 @@ class TestManifest:
                 "uri": "/x",
                 "size": 5,
                 "modified": 0.25,
+                "etag": '"f"',
                 "labels": [],
                 "boxes": [],
                 "mask_uri": "/x.png",
-                "part": {"file": "/x.tar", "offset": 3, "row": None, "column": None},
+                "part": {"file": "/x.tar", "offset": 3, "row": None, "column": None}
+                | {"size": 9, "modified": None, "etag": '"e"'},
                 "problem": {"stage": "read", "error": "gone"},
             },
         ]

@@ -2,13 +2,18 @@
 
 import io
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from s3_proxy import Request, proxy
+from s3_server import S3Server
 
 from igcam_batch.sources import find_place, open_source
+from igcam_batch.storage import open_store
 from igcam_batch.worker import fetch as module
 from igcam_batch.worker.fetch import fetch
 
@@ -72,6 +77,8 @@ def test_parquet_columns_are_read_row_group_by_row_group(parquet: Path, monkeypa
 
 def test_a_parquet_file_that_changed_or_went_costs_its_own_images(parquet: Path) -> None:
     rows = rows_of(parquet)
+    for row in rows:
+        row["part"] |= {"size": None, "modified": None}  # a plan that does not know them
     pq.write_table(pq.read_table(parquet / "a.parquet").slice(0, 5), parquet / "a.parquet", row_group_size=3)
     (parquet / "b.parquet").write_bytes(b"PAR1 no longer")
     found = [data for _, data in fetch(rows)]
@@ -89,3 +96,28 @@ def test_nothing_else_of_a_tar_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     rows = rows_of(tmp_path)
     monkeypatch.setattr(module, "read_uri", lambda uri: pytest.fail(f"read {uri}"))
     assert [data for _, data in fetch(rows[1:])] == [b"two"]
+
+
+@pytest.mark.xdist_group("s3")
+def test_files_in_s3_are_asked_for_sixteen_at_a_time_and_no_more(bucket: str, s3_server: S3Server, monkeypatch) -> None:
+    store = open_store(f"s3://{bucket}/data")
+    for number in range(48):
+        store.write(f"{number:02d}.jpg", b"%d" % number)
+    rows = [row for table in open_source(find_place(store.root)).tables for row in table.to_pylist()]
+    now, most, lock = 0, 0, threading.Lock()
+    with proxy(s3_server.endpoint) as between:
+
+        def wait(_request: Request) -> None:
+            nonlocal now, most
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.2)
+            with lock:
+                now -= 1
+
+        between.answer = wait
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
+        assert [data for _, data in fetch(rows)] == [b"%d" % number for number in range(48)]
+        assert len(between.requests) == 48
+    assert 8 < most <= 16

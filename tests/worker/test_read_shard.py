@@ -35,7 +35,7 @@ def shard(tmp_path: Path):
         for number, data in enumerate(files):
             if data is not None:
                 (tmp_path / f"{number}.png").write_bytes(data)
-            rows.append(ImageRow(f"{number}.png", f"{tmp_path}/{number}.png", 0, 0.0, labels, boxes))
+            rows.append(ImageRow(f"{number}.png", f"{tmp_path}/{number}.png", labels=labels, boxes=boxes))
         return read_shard(Piece(5, 0, len(rows)), manifest_table(rows), RECIPE, LIMIT)
 
     return read
@@ -133,7 +133,7 @@ class TestReadShard:
             path = tmp_path / "~" / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(png(picture(0)))
-            rows.append(ImageRow(name, str(path), 0, 0.0))
+            rows.append(ImageRow(name, str(path)))
         decoded = read_shard(Piece(0, 0, len(rows)), manifest_table(rows), RECIPE, LIMIT)
         assert decoded.images["image_id"].to_pylist() == names
 
