@@ -12,6 +12,9 @@ from pycocotools import mask as coco
 from igcam_batch.images import DecodeError, Recipe
 from igcam_batch.vocabularies import VOC
 
+_FARTHEST = 1 << 17  # pixels from the corner of an image to a point of an outline
+_LONGEST = 1 << 21  # pixels once around it
+
 Mask = dict[str, Any]  # label, bits: a row of the column `masks` of DECODED
 
 
@@ -52,7 +55,7 @@ def _of_voc(png: bytes, labels: Sequence[str]) -> dict[str, np.ndarray]:
         with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
             values = np.asarray(image)
     except Exception as error:  # decoders raise nearly anything on damaged input
-        raise DecodeError(f"its segmentation: {type(error).__name__}: {error}") from None
+        raise DecodeError(f"its segmentation: {type(error).__name__}: {' '.join(str(error).split())}") from None
     if values.ndim != 2:
         raise DecodeError("its segmentation: not a PNG of class numbers, one channel")
     return {label: values == VOC.index(label) + 1 for label in labels if label in VOC}
@@ -72,16 +75,33 @@ def _rasterise(outline: str, width: int, height: int) -> np.ndarray:
     """COCO's polygons, or its run lengths, as it rasterises them itself: (height, width) bool."""
     try:
         value = json.loads(outline)
-        runs = coco.frPyObjects(value, height, width) if _uncompressed(value) else value
-        if isinstance(runs, list):
-            runs = coco.merge(runs)
-        mask = coco.decode(runs).astype(bool)
+        if isinstance(value, list):
+            _check_polygons(value)
+            runs = coco.merge(coco.frPyObjects(value, height, width))
+        else:
+            _check_size(value["size"], width, height)
+            runs = coco.frPyObjects(value, height, width) if isinstance(value["counts"], list) else value
+        return np.asarray(coco.decode(runs), dtype=bool)
+    except DecodeError:
+        raise
     except Exception as error:  # written in C, it raises nearly anything
         raise DecodeError(f"its segmentation: {type(error).__name__}: {' '.join(str(error).split())}") from None
-    if mask.shape != (height, width):
-        raise DecodeError(f"its segmentation: of {mask.shape[1]} x {mask.shape[0]} pixels; it has {width} x {height}")
-    return mask
 
 
-def _uncompressed(value: Any) -> bool:
-    return isinstance(value, list) or isinstance(value.get("counts"), list)
+def _check_size(size: Sequence[Any], width: int, height: int) -> None:
+    """Run lengths are written for one size; pycocotools asks for as much memory as they say, and dies without it."""
+    if list(size) != [height, width]:
+        of = " x ".join(str(side) for side in reversed(size))
+        raise DecodeError(f"its segmentation: of {of} pixels; it has {width} x {height}")
+
+
+def _check_polygons(polygons: Sequence[Any]) -> None:
+    """Numbers that pycocotools can count along: it dies of one that is none, or that is far away."""
+    for polygon in polygons:
+        points = np.asarray(polygon, dtype=np.float64)
+        if points.ndim != 1 or len(points) < 4 or len(points) % 2:
+            raise DecodeError("its segmentation: a polygon is a list of x, y, x, y and so on")
+        if not (np.abs(points) <= _FARTHEST).all():
+            raise DecodeError(f"its segmentation: a polygon has a point beyond {_FARTHEST} pixels")
+        if np.abs(np.diff(points.reshape(-1, 2), axis=0)).sum() > _LONGEST:
+            raise DecodeError(f"its segmentation: a polygon is longer than {_LONGEST} pixels")

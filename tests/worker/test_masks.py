@@ -2,6 +2,9 @@
 
 import io
 import json
+import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -74,6 +77,42 @@ class TestCoco:
     def test_one_that_is_none_is_an_error_of_its_image(self, segmentation):
         with pytest.raises(DecodeError, match=r"^its segmentation: "):
             masks_of(box("cat", segmentation))
+
+    @pytest.mark.parametrize(
+        "segmentation",
+        [
+            {"size": [100_000, 100_000], "counts": "P8"},
+            {"size": [2**31, 2**31], "counts": [5]},
+            {"size": [-1, -1], "counts": "1"},
+            {"size": [48, 64], "counts": [3072, 3072, 4_000_000]},
+            {"size": [48, 64], "counts": [2**32 - 5, 5, 3072]},
+            {"size": [48, 64], "counts": "o" * 2000},
+            [[1e308, 1, 2, 2, 3, 3]],
+            [[math.nan, 1, 2, 2, 3, 3]],
+            [[-1e9, -1e9, 1e9, -1e9, 1e9, 1e9]],
+            [[0, 0, 100_000, 0] * 1000],
+            [{"size": [48, 64], "counts": [3072]}],
+        ],
+        ids=lambda segmentation: str(segmentation)[:40],
+    )
+    def test_one_that_would_end_the_process_is_an_error_of_its_image(self, segmentation):
+        with pytest.raises(DecodeError, match=r"^its segmentation: [^\n]+$"):
+            masks_of(box("cat", segmentation))
+
+    def test_run_lengths_of_any_characters_are_a_mask_or_an_error(self):
+        program = (
+            "import json, random\n"
+            "from igcam_batch.images import DecodeError\n"
+            "from igcam_batch.worker.masks import _rasterise\n"
+            "chance = random.Random(1)\n"
+            "for _ in range(3000):\n"
+            "    counts = ''.join(chr(chance.randrange(40, 120)) for _ in range(chance.randrange(1, 40)))\n"
+            "    try:\n"
+            "        assert _rasterise(json.dumps({'size': [48, 64], 'counts': counts}), 64, 48).shape == (48, 64)\n"
+            "    except DecodeError as error:\n"
+            "        assert str(error).isprintable()\n"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 class TestVoc:
