@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from igcam_batch.audit.job import Summary, run_audit
 from igcam_batch.cli.console import LineView
 from igcam_batch.config import AuditConfig, BaselineImage, load_config
 from igcam_batch.errors import InputError
-from igcam_batch.images import Recipe, decode
+from igcam_batch.images import DecodeError, Recipe, decode
 from igcam_batch.models import load_model
 from igcam_batch.models.weights import read_state_dict
 from igcam_batch.names import PAPER_METRICS, MethodName
@@ -110,7 +111,7 @@ def main(
         shared = {"input": voc, "layout": "voc", "image-set": part, "class-map": class_map, "limit": limit}
         for subject in subjects:
             settings = {"model": subject.model, "weights": subject.weights, "method": METHODS, "target": "labels"}
-            given = shared | settings | {"steps": steps, "output": str(Path(output) / subject.directory)}
+            given = shared | settings | {"steps": steps, "output": f"{output.rstrip('/')}/{subject.directory}"}
             config = load_config({name: value for name, value in given.items() if value is not None})
             with LineView() as view:
                 summary = run_audit(config, view)
@@ -202,13 +203,16 @@ def _times(config: AuditConfig, images: int) -> str:
 
 def _pixels(config: AuditConfig, recipe: Recipe, images: int) -> np.ndarray:
     """(n, 3, size, size) uint8 of the first images that can be read."""
-    found = []
+    found: list[np.ndarray] = []
     for table in open_source(find_place(config.input), config.layout, Wanted(config.image_set)).tables:
         for _, data in fetch(table.slice(0, images).to_pylist()):
-            if not isinstance(data, OSError):
-                found.append(recipe.pixels(decode(data, config.max_pixels)))
+            with suppress(DecodeError):
+                if not isinstance(data, OSError):
+                    found.append(recipe.pixels(decode(data, config.max_pixels)))
         if len(found) >= images:
             break
+    if not found:
+        raise InputError(f"--voc {config.input}: none of its images can be read, to take the times on")
     return np.stack(found[:images])
 
 

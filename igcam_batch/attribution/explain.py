@@ -40,6 +40,7 @@ def explain(
     """Explain why `model` scores each image the way it does for each target class.
 
     The model is left as it was: it runs in eval mode, without gradients for its parameters, and both are restored.
+    Meanwhile it has hooks, so calls for one model must not overlap: one thread at a time.
 
     Args:
         model: maps (B, 3, H, W) to logits (B, C).

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from igcam_batch.attribution.layer_names import LayerName
 from igcam_batch.attribution.operations import Operations
+from igcam_batch.attribution.runs import watched_modules
 
 
 class _CutReached(Exception):  # noqa: N818  # nothing is wrong
@@ -49,7 +50,7 @@ def kept_trunk(model: nn.Module, layer: LayerName, operation: int | None, image:
         image: (1, 3, H, W).
     """
     running = [_Running()]
-    modules = {module: name for name, module in model.named_modules() if name}
+    modules = watched_modules(model)
     runs = 0
 
     def before(_module: nn.Module, _taken: object) -> None:

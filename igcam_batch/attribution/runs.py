@@ -57,6 +57,15 @@ class _Tensors:
         return number if reference() is tensor and tensor is not None else None
 
 
+def watched_modules(model: nn.Module) -> dict[nn.Module, str]:
+    """The modules of a model that can have hooks, with their names: all but itself and what is TorchScript."""
+    return {
+        module: name
+        for name, module in model.named_modules()
+        if name and not isinstance(module, torch.jit.ScriptModule)
+    }
+
+
 def watch(model: nn.Module, inputs: Tensor) -> list[Run]:
     """The runs of one forward pass, in the order in which modules finish; before its own, one for an input's map.
 
@@ -98,10 +107,9 @@ def watch(model: nn.Module, inputs: Tensor) -> list[Run]:
         yield module.register_forward_hook(finished)
 
     with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if name:
-                for handle in hooks(name, module):
-                    stack.callback(handle.remove)
+        for module, name in watched_modules(model).items():
+            for handle in hooks(name, module):
+                stack.callback(handle.remove)
         stack.enter_context(torch.no_grad())
         stack.enter_context(Operations(after))
         model(inputs)

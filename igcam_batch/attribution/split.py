@@ -186,6 +186,8 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
     """The module that a layer is named by; LayerError names the closest there is."""
     modules: dict[str, nn.Module] = dict(model.named_modules())
     name = LayerName.parse(layer).module
+    if name and isinstance(modules.get(name), torch.jit.ScriptModule):
+        raise LayerError(f"--layer {layer}: is TorchScript, into which no hook reaches; name a layer before it")
     if name and name in modules:
         return modules[name]
     last = [name for name, _ in model.named_children()]

@@ -95,7 +95,7 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
     """Start, or go on with, the run in OUTPUT, which no other driver writes to meanwhile."""
     record = _existing_run(config, output)
     model = load_model(config)
-    _check_targets(config, model)
+    _check_model(config, model)
     if record is None:
         record, replicas = begin(config, model, place, output, progress)
     else:
@@ -194,12 +194,14 @@ def _check_weights(record: RunRecord, model: LoadedModel, output: Store) -> None
         raise InputError(_refusal(output, [f"weights: sha256 {there} there, {here} here"]))
 
 
-def _check_targets(config: AuditConfig, model: LoadedModel) -> None:
-    """InputError if the model cannot have the classes that --target names."""
+def _check_model(config: AuditConfig, model: LoadedModel) -> None:
+    """InputError if the model cannot have the classes that --target names, or its input moves out of sight."""
     classes, target = model.classes.count, config.targets
     beyond = [index for index in target.classes if index >= classes]
     if beyond or target.count > classes:
         raise InputError(f"--target {config.target}: the model has {classes} classes, 0 to {classes - 1}")
+    if "sensitivity" in config.metric and config.shift >= model.recipe.size:
+        raise InputError(f"--shift {config.shift}: nothing is left of an input of {model.recipe.size} pixels")
 
 
 def _executing(config: AuditConfig, model: LoadedModel, record: RunRecord, replicas: Replicas) -> Execute:

@@ -1,7 +1,7 @@
 """What an audit will do, frozen before it begins: the manifest, its shards, the replicas, and the record of it all."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +11,7 @@ from igcam_batch.audit.progress import Progress
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel
-from igcam_batch.sources import SUFFIXES, Place, Source, Wanted, open_source
+from igcam_batch.sources import SUFFIXES, Place, Source, Wanted, class_directories, open_source
 from igcam_batch.storage import Store
 from igcam_batch.tables.plan import PLAN_DIR, Planned, write_plan
 from igcam_batch.tables.record import RUN_FILE, ModelRecord, RunRecord, now, versions, write_record
@@ -45,7 +45,7 @@ def begin(
                 f"INPUT {place.uri}: no images in it as --layout {source.layout}; their files are named "
                 f"{' '.join(sorted(SUFFIXES))}"
             )
-        numbered = tuple(planned.labels) if source.layout in _NUMBERED_BY_NAME else ()
+        numbered = tuple(_numbered(config, place, source, planned))
         if config.targets.needs_labels:
             _check_labels(config, model, planned, numbered)
         connect()
@@ -91,6 +91,13 @@ def _first(limit: int | None, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         limit -= min(limit, len(table))
         if not limit:
             return
+
+
+def _numbered(config: AuditConfig, place: Place, source: Source, planned: Planned) -> Iterable[str]:
+    """The dataset's classes in the order of their numbers, where the layout has one; of all images, not the first."""
+    if source.layout == "imagefolder" and config.limit is not None:
+        return class_directories(place.store)
+    return planned.labels if source.layout in _NUMBERED_BY_NAME else ()
 
 
 def _check_labels(config: AuditConfig, model: LoadedModel, planned: Planned, numbered: tuple[str, ...]) -> None:

@@ -54,14 +54,15 @@ def bbox(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def pointing_game(maps: Tensor, masks: Tensor, tolerance: int) -> Tensor:
-    """Whether the highest pixel of the map lies on the object, or no further than `tolerance` pixels from it: 1 or 0.
+    """Whether the highest pixel of the map lies on the object, or nearer to it than `tolerance` pixels: 1 or 0.
 
     Of several highest pixels, the share that hits, so that the value depends on no order of pixels.
 
     Args:
         maps: (n, H, W) non-negative S.
         masks: (n, H, W) bool, G.
-        tolerance: radius of the circle round the pixel in which some of the object must lie.
+        tolerance: radius of the circle round the pixel in which some of the object must lie, its rim left out as in
+            TorchRay; 0: the pixel itself.
 
     Returns:
         (n,) float32, in [0, 1]; NaN where the map is zero everywhere or the mask is empty.
@@ -74,11 +75,13 @@ def pointing_game(maps: Tensor, masks: Tensor, tolerance: int) -> Tensor:
 
 
 def _grown(masks: Tensor, radius: int) -> Tensor:
-    """The pixels at most `radius` from a mask: (n, H, W) bool -> (n, H, W) bool, row offset by row offset."""
+    """The pixels nearer than `radius` to a mask: (n, H, W) bool -> (n, H, W) bool, row offset by row offset."""
     height, width = masks.shape[-2:]
+    most = max(radius**2 - 1, 0)  # of a squared distance
     grown = torch.zeros_like(masks)
-    for down in range(-min(radius, height - 1), min(radius, height - 1) + 1):
-        reach = min(math.isqrt(radius**2 - down**2), width - 1)
+    rows = min(math.isqrt(most), height - 1)
+    for down in range(-rows, rows + 1):
+        reach = min(math.isqrt(most - down**2), width - 1)
         wide = F.max_pool2d(masks.float(), (1, 2 * reach + 1), 1, (0, reach)).bool()
         to, of = slice(max(down, 0), height + min(down, 0)), slice(max(-down, 0), height - max(down, 0))
         grown[:, to] |= wide[:, of]

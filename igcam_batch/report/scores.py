@@ -55,6 +55,9 @@ def means_table(summary: pa.Table) -> Table:
     for metric in metrics:
         cells = [_mean(of[metric]) + "*" * wins.count((method, metric)) for method, of in methods.items()]
         table.add_row(_HEADINGS.get(metric, f"{metric} %"), *cells)
+    if wins:
+        table.caption = "* better than another method, by the interval of the paired difference"
+        table.caption_justify = "left"
     return table
 
 

@@ -38,6 +38,7 @@ SUMMARY = pa.schema(
 """`kind` mean: of a method's rows, of a class's where `target` is not null; difference: `method` less `other`."""
 
 REPLICATES, REPLICATES_OF_A_CLASS = 1000, 400
+FEWEST_IMAGES = 30  # behind a difference that names the better method
 _IMAGES_AT_ONCE = 4096
 _FILES = ("summary.parquet", "summary.json")
 _KEYS = ("image_id", "target", "target_name", "method")
@@ -196,8 +197,11 @@ class _Summary:
 
 
 def _better(metric: str, change: Interval, method: str, other: str) -> str | None:
-    """The method that is better where the interval of the difference leaves no doubt, and the metric a direction."""
-    if change.low is None or change.high is None or metric not in _HIGHER | _LOWER:
+    """The method that is better where the interval of the difference leaves no doubt, and the metric a direction.
+
+    Of a few images no interval does: percentiles of so few are too narrow.
+    """
+    if change.low is None or change.high is None or change.images < FEWEST_IMAGES or metric not in _HIGHER | _LOWER:
         return None
     if change.low > 0:
         return method if metric in _HIGHER else other

@@ -1,6 +1,7 @@
 """Dataset layouts: each is a function that yields the rows of the manifest. Knows neither torch nor Ray."""
 
 from igcam_batch.sources.boxes import SIDES
+from igcam_batch.sources.folder import class_directories
 from igcam_batch.sources.layouts import find_layout, open_source
 from igcam_batch.sources.place import Place, find_place
 from igcam_batch.sources.rows import SUFFIXES, Box, ImageRow, Part, Problem
@@ -21,6 +22,7 @@ __all__ = [
     "Problem",
     "Source",
     "Wanted",
+    "class_directories",
     "find_layout",
     "find_place",
     "manifest_schema",

@@ -13,6 +13,12 @@ def folder_rows(store: Store) -> Iterator[ImageRow]:
             yield image_row(store, entry)
 
 
+def class_directories(store: Store) -> list[str]:
+    """The sub-directories of the root that hold images, in the order in which ImageFolder numbers them."""
+    paths = (entry.path for entry in store.list())
+    return sorted({path.partition("/")[0] for path in paths if "/" in path and is_image(path)})
+
+
 def imagefolder_rows(store: Store) -> Iterator[ImageRow]:
     """Every image in a sub-directory of the root, labelled with that sub-directory's name."""
     for entry in store.list():

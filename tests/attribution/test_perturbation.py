@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from igcam_batch import explain
+from igcam_batch import InputError, explain
 from igcam_batch.attribution.frozen import frozen
 from igcam_batch.attribution.split import Split
+from igcam_batch.names import MethodName
 
 IMAGE = torch.randn(1, 3, 10, 10, generator=torch.Generator().manual_seed(41))
 
@@ -135,3 +136,30 @@ def test_score_cam_scales_masks_of_activations_below_zero_too() -> None:
             scores.append(model(IMAGE * mask)[0, 1])
         expected = torch.einsum("n,nuv->uv", torch.stack(scores).softmax(0), activations).relu()
     torch.testing.assert_close(found[0], expected)
+
+
+class ScriptedHead(nn.Module):
+    """An ordinary trunk and a head in TorchScript, as a user exports a part of a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU())
+        self.head = torch.jit.script(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.parametrize("method", ["integrated-grad-cam", "ablation-cam"])
+def test_a_part_in_torchscript_is_no_hindrance_and_cannot_be_the_layer(method: MethodName) -> None:
+    torch.manual_seed(0)
+    model = ScriptedHead()
+    plain = nn.Sequential(model.trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    plain[3].load_state_dict({name[2:]: value for name, value in model.head.state_dict().items()})
+    images, targets = torch.randn(2, 3, 12, 12), torch.tensor([1, 2])
+    expected = explain(plain, images, targets, "0", method, 4)
+    torch.testing.assert_close(explain(model, images, targets, "trunk", method, 4), expected)
+    torch.testing.assert_close(explain(model, images, targets, None, method, 4), expected)
+    with pytest.raises(InputError, match="--layer head: is TorchScript"):
+        explain(model, images, targets, "head", method, 4)

@@ -40,4 +40,6 @@ def test_the_better_method_of_a_pair_has_an_asterisk() -> None:
         {"kind": "difference", "method": "a", "other": other, "metric": "drop", "rows": 3, "better": better}
         for other, better in (("b", "b"), ("c", None))
     ]
-    assert shown(means + pairs)[1] == "Drop % 50.0 (3) 50.0 (3)* 50.0 (3)"
+    lines = shown(means + pairs)
+    assert lines[1] == "Drop % 50.0 (3) 50.0 (3)* 50.0 (3)"
+    assert lines[2].startswith("* better than another method")

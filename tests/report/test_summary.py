@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from igcam_batch.errors import InputError
-from igcam_batch.report.summary import SUMMARY, overall, read_summary, summarise, write_summary
+from igcam_batch.report.summary import FEWEST_IMAGES, SUMMARY, overall, read_summary, summarise, write_summary
 from igcam_batch.storage import open_store
 from igcam_batch.tables import FAILURES, SCORES, commit_shard
 
@@ -114,6 +114,14 @@ class TestDifferences:
         change = of(table, kind="difference", metric="ebpg")
         assert change["low"] < 0 < change["high"]
         assert change["better"] is None
+
+    def test_say_nothing_of_a_few_images_whatever_the_interval(self, output):
+        few = [each for each in self.rows(0.5, 0.0) if int(each["image_id"]) < FEWEST_IMAGES - 1]
+        change = of(summarise(output(few)), kind="difference", metric="ebpg")
+        assert change["high"] < 0
+        assert change["better"] is None
+        enough = [each for each in self.rows(0.5, 0.0) if int(each["image_id"]) < FEWEST_IMAGES]
+        assert of(summarise(output(enough, name="enough")), kind="difference", metric="ebpg")["better"] == OTHER
 
     def test_take_only_what_both_methods_have(self, output):
         rows = [row("a", ONE, drop=0.5), row("a", OTHER, drop=0.25), row("b", ONE, drop=0.9), row("c", OTHER, drop=0.1)]
