@@ -5,27 +5,26 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
 from igcam_batch.sources.boxes import NO_AREA, SIDES, box_of, has_area
+from igcam_batch.sources.carried import plain
+from igcam_batch.sources.manifest_files import Rows, manifest_rows
 from igcam_batch.sources.place import MANIFESTS, PARQUET, Place
-from igcam_batch.sources.rows import Box
-from igcam_batch.sources.schema import CARRIED, MANIFEST, manifest_schema
+from igcam_batch.sources.rows import Box, Problem
+from igcam_batch.sources.schema import CARRIED, MANIFEST, PROBLEM, manifest_schema
 from igcam_batch.sources.source import Notes
 from igcam_batch.storage import Store
 
 URI, IMAGE_ID, LABEL, LABELS, BOXES = "uri", "image_id", "label", "labels", "boxes"
 _OURS = (URI, IMAGE_ID, LABEL, LABELS, BOXES)
-_TEXT = {name: pa.string() for name in _OURS}
-_BLOCK = 16 << 20  # bytes of CSV or JSON at a time; types are inferred from the first
+_AS_WRITTEN = frozenset(_OURS)
+_SCHEMES = ("s3://",)  # what else is named in full cannot be read
 _IN_FULL = r"^(/|[A-Za-z][A-Za-z0-9+.\-]*://)"
 _SEPARATOR = "|"  # between the labels of an image, in CSV
 
@@ -52,55 +51,21 @@ def manifest_tables(place: Place, notes: Notes) -> Iterator[pa.Table]:
             f"INPUT {place.store.root}: --layout manifest needs manifest.csv, .jsonl or .parquet, or a file"
         )
     uri = place.store.uri(file)
-    first_line = 2 if file.endswith(".csv") else 1
-    rows = 0
     schema: pa.Schema | None = None
-    for table in _read(place.store, file, uri):
-        if URI not in table.column_names:
-            raise InputError(f"{uri}: no column 'uri'; there are: {', '.join(table.column_names) or 'none'}")
-        columns = _Columns(table, uri, rows + first_line, place.store.root, notes)
-        converted = columns.manifest()
+    for rows in manifest_rows(place.store, file, _AS_WRITTEN):
+        if URI not in rows.table.column_names:
+            raise InputError(f"{uri}: no column 'uri'; there are: {', '.join(rows.table.column_names) or 'none'}")
+        converted = _Columns(rows, uri, place.store.root, notes).manifest()
         schema = schema or converted.schema
         yield _as(converted, schema, uri)
-        rows += len(table)
-
-
-def _read(store: Store, file: str, uri: str) -> Iterator[pa.Table]:
-    """The table, some rows at a time."""
-    try:
-        with store.open(file) as stream:
-            for batch in _batches(stream, PurePosixPath(file).suffix.lower()):
-                table = pa.Table.from_batches([batch])
-                if not all(table.column_names):
-                    raise pa.ArrowInvalid("a column has no name")
-                yield table
-    except OSError as error:
-        raise InputError(f"{uri}: {error.strerror or error}") from None
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise InputError(f"{uri}: not readable as a table: {' '.join(str(error).split())}") from None
-
-
-def _batches(stream: BinaryIO, suffix: str) -> Iterator[pa.RecordBatch]:
-    if suffix == PARQUET:
-        yield from pq.ParquetFile(stream, pre_buffer=False).iter_batches(use_threads=False)
-    elif suffix == MANIFESTS[0]:
-        yield from pyarrow.csv.open_csv(
-            stream,
-            pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
-            pyarrow.csv.ParseOptions(newlines_in_values=True),
-            pyarrow.csv.ConvertOptions(column_types=_TEXT, strings_can_be_null=True),
-        )
-    else:
-        yield from pyarrow.json.open_json(stream, pyarrow.json.ReadOptions(use_threads=False, block_size=_BLOCK))
 
 
 class _Columns:
     """Some rows of a manifest, column by column."""
 
-    def __init__(self, table: pa.Table, uri: str, line: int, root: str, notes: Notes) -> None:
-        self._table = table
+    def __init__(self, rows: Rows, uri: str, root: str, notes: Notes) -> None:
+        self._table, self._where = rows.table, rows.where
         self._uri = uri
-        self._line = line
         self._root = root
         self._notes = notes
 
@@ -110,6 +75,7 @@ class _Columns:
         in_full = pc.match_substring_regex(written, _IN_FULL)
         resolved = pc.if_else(in_full, written, pc.binary_join_element_wise(self._root.rstrip("/"), written, "/"))
         columns: dict[str, Any] = {
+            "problem": self._problems(written),
             "image_id": self._text(IMAGE_ID) if IMAGE_ID in self._table.column_names else written,
             "uri": resolved,
             "labels": self._labels(),
@@ -118,17 +84,30 @@ class _Columns:
         length = len(self._table)
         arrays = [columns.get(field.name, pa.nulls(length, field.type)) for field in MANIFEST]
         further = [name for name in self._table.column_names if name not in _OURS]
-        fields = [self._table.schema.field(name) for name in further]
+        carried = [plain(_whole(self._table[name])) for name in further]
+        fields = [pa.field(name, column.type) for name, column in zip(further, carried, strict=True)]
         if further:
-            arrays.append(pa.StructArray.from_arrays([_whole(self._table[name]) for name in further], fields=fields))
+            arrays.append(pa.StructArray.from_arrays(carried, fields=fields))
         return pa.Table.from_arrays([_whole(array) for array in arrays], schema=manifest_schema(fields))
+
+    def _problems(self, written: pa.ChunkedArray) -> pa.Array:
+        """What is no place that an image can be read from costs that image alone."""
+        scheme = pc.extract_regex(written, r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)").to_pylist()
+        found: list[dict[str, str] | None] = [None] * len(written)
+        for index, match in enumerate(scheme):
+            if match and match["scheme"].lower() not in _SCHEMES:
+                line = f"{match['scheme']} cannot be read; only paths and s3:// can"
+                found[index] = asdict(Problem("read", f"{self._uri}: {self._where(index)}: {line}"))
+        for index in np.flatnonzero(pc.match_substring(written, "\0").to_numpy()).tolist():
+            found[index] = asdict(Problem("read", f"{self._uri}: {self._where(index)}: the uri has a NUL in it"))
+        return pa.array(found, PROBLEM)
 
     def _text(self, name: str) -> pa.ChunkedArray:
         """A column that every row must have."""
         text = self._table[name].cast(pa.string())
         empty = pc.fill_null(pc.equal(text, ""), True)
         if pc.any(empty).as_py():
-            raise InputError(f"{self._uri}: line {self._line + pc.index(empty, True).as_py()}: no {name}")
+            raise InputError(f"{self._uri}: {self._where(pc.index(empty, True).as_py())}: no {name}")
         return text
 
     def _labels(self) -> pa.Array:
@@ -139,7 +118,8 @@ class _Columns:
             column = _whole(self._table[name])
             if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
                 return pa.array(
-                    [[str(label) for label in labels or ()] for labels in column.to_pylist()], pa.list_(pa.string())
+                    [[str(label) for label in labels or () if label is not None] for labels in column.to_pylist()],
+                    pa.list_(pa.string()),
                 )
             separator = _SEPARATOR if name == LABELS else None
             texts = [None if label is None else str(label) for label in column.to_pylist()]
@@ -156,7 +136,7 @@ class _Columns:
                 found.append([asdict(box) for box in map(box_of, boxes or ()) if self._means_something(box, number)])
             except (TypeError, ValueError, KeyError, AttributeError) as error:
                 raise InputError(
-                    f"{self._uri}: line {self._line + number}: boxes must be a list of objects with label, "
+                    f"{self._uri}: {self._where(number)}: boxes must be a list of objects with label, "
                     f"{', '.join(SIDES)}, as numbers: {_said(error)}"
                 ) from None
         return pa.array(found, MANIFEST.field("boxes").type)
@@ -166,14 +146,14 @@ class _Columns:
         if has_area(box, math.nan, math.nan):
             return True
         sides = ", ".join(f"{side:g}" for side in (box.left, box.top, box.right, box.bottom))
-        self._notes.add(NO_AREA, f"{self._uri}: line {self._line + number}: '{box.label}' {sides}")
+        self._notes.add(NO_AREA, f"{self._uri}: {self._where(number)}: '{box.label}' {sides}")
         return False
 
 
 def _split(text: str | None, separator: str | None) -> list[str]:
     if not text:
         return []
-    return [label.strip() for label in text.split(separator)] if separator else [text]
+    return [label.strip() for label in text.split(separator) if label.strip()] if separator else [text]
 
 
 def _said(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """What the columns are. Every metric is a nullable float32: null where it has no value, never 0."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -64,13 +64,26 @@ def scores_schema(decoded: pa.Schema, metrics: Collection[MetricName]) -> pa.Sch
     """SCORES, then a column for each further metric, then one for each that the dataset carries along."""
     fields = [pa.field(metric_column(name), pa.float32()) for name in metrics if name not in PAPER_METRICS]
     if CARRIED in decoded.names:
-        fields += [field.with_name(carried_name(field.name)) for field in decoded.field(CARRIED).type]
+        carried = list(decoded.field(CARRIED).type)
+        names = carried_names([field.name for field in carried])
+        fields += [field.with_name(names[field.name]) for field in carried]
     return pa.schema([*SCORES, *fields])
 
 
-def carried_name(name: str) -> str:
-    """What a dataset's own column is called among the scores: `manifest_NAME` where NAME is one of theirs."""
-    return f"manifest_{name}" if name in _RESERVED else name
+def carried_names(names: Sequence[str]) -> dict[str, str]:
+    """What a dataset's own columns are called among the scores: `manifest_NAME` where NAME is one of theirs.
+
+    None is called as another of them, if it takes the prefix more than once.
+    """
+    found: dict[str, str] = {}
+    taken = _RESERVED.union(names)
+    for name in names:
+        free = name
+        while free in _RESERVED or (free != name and free in taken):
+            free = f"manifest_{free}"
+        found[name] = free
+        taken = taken | {free}
+    return found
 
 
 FAILURES = pa.schema(

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from igcam_batch.errors import InputError
 from igcam_batch.storage import ChangedError, Store, Version, open_store
 from igcam_batch.worker.ahead import ahead
 
 Row = Mapping[str, Any]
+_ROWS_AT_ONCE = 64  # of a column of images
 _FROM_S3, _FROM_DISK = 16, 2  # images that are asked for at a time; a warm disk answers before a thread is there
 
 
@@ -63,6 +64,8 @@ def _attempt(row: Row) -> bytes | OSError:
         return store.read(name, version)
     except OSError as error:
         return _since_planned(error, version)
+    except (InputError, ValueError) as error:  # a URI of another kind, or no name of a file
+        return OSError(errno.EINVAL, str(error), row["uri"])
 
 
 def _version(known: Row) -> Version:
@@ -97,8 +100,7 @@ def _column(file: str, column: str, rows: list[dict[str, Any]]) -> Iterator[byte
 
 
 def _values(file: str, column: str, wanted: list[int], version: Version) -> Iterator[bytes | None]:
-    """Reads the row groups that are wanted, one at a time, and of them that column alone."""
-    name, *within = column.split(".")
+    """Reads the row groups that are wanted, one at a time, and of them that column alone, no further than it must."""
     store, path = _opened(file)
     with store.open(path, version) as stream:
         parquet = pq.ParquetFile(stream, pre_buffer=False)
@@ -107,8 +109,19 @@ def _values(file: str, column: str, wanted: list[int], version: Version) -> Iter
         for group, rows in groupby(wanted, key=lambda row: int(np.searchsorted(ends, row, side="right"))):
             if group == len(groups):
                 raise OSError(f"{file} has fewer rows than when the audit was planned")
-            values = parquet.read_row_group(group, columns=[column], use_threads=False)[name]
-            for field in within:
-                values = pc.struct_field(values, field)
+            start = int(ends[group]) - groups[group]
+            batches = parquet.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[column], use_threads=False)
+            values, first = None, start
             for row in rows:
-                yield values[row - int(ends[group]) + groups[group]].as_py()
+                while values is None or row >= first + len(values):
+                    first += 0 if values is None else len(values)
+                    values = _bytes_of(next(batches))
+                yield values[row - first].as_py()
+
+
+def _bytes_of(batch: pa.RecordBatch) -> pa.Array:
+    """The images of some rows, from within the structs they may be in."""
+    values = batch.column(0)
+    while pa.types.is_struct(values.type):
+        values = values.flatten()[0]
+    return values

@@ -35,7 +35,10 @@ def object_masks(
     Raises:
         DecodeError: an outline that cannot be read.
     """
-    outlines = _of_coco(row["boxes"] or (), size) if segmentation is None else _of_voc(segmentation, row["labels"])
+    if segmentation is None:
+        outlines = _of_coco(row["boxes"] or (), size)
+    else:
+        outlines = _of_voc(segmentation, row["labels"], size)
     return [{"label": label, "bits": pack(recipe.mask(mask))} for label, mask in outlines.items()]
 
 
@@ -49,13 +52,16 @@ def unpack(bits: bytes, shape: tuple[int, int]) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
 
-def _of_voc(png: bytes, labels: Sequence[str]) -> dict[str, np.ndarray]:
+def _of_voc(png: bytes, labels: Sequence[str], size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Pixel values 1 to 20 are the classes in VOC's order; 255 is a border that belongs to none."""
     try:
         with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
             values = np.asarray(image)
     except Exception as error:  # decoders raise nearly anything on damaged input
         raise DecodeError(f"its segmentation: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    if values.shape[:2] != size[::-1]:
+        of, has = (" x ".join(map(str, each)) for each in (values.shape[1::-1], size))
+        raise DecodeError(f"its segmentation: of {of} pixels; it has {has}")
     if values.ndim != 2:
         raise DecodeError("its segmentation: not a PNG of class numbers, one channel")
     return {label: values == VOC.index(label) + 1 for label in labels if label in VOC}
@@ -80,6 +86,7 @@ def _rasterise(outline: str, width: int, height: int) -> np.ndarray:
             runs = coco.merge(coco.frPyObjects(value, height, width))
         else:
             _check_size(value["size"], width, height)
+            _check_runs(value["counts"], width * height)
             runs = coco.frPyObjects(value, height, width) if isinstance(value["counts"], list) else value
         return np.asarray(coco.decode(runs), dtype=bool)
     except DecodeError:
@@ -93,6 +100,33 @@ def _check_size(size: Sequence[Any], width: int, height: int) -> None:
     if list(size) != [height, width]:
         of = " x ".join(str(side) for side in reversed(size))
         raise DecodeError(f"its segmentation: of {of} pixels; it has {width} x {height}")
+
+
+def _check_runs(counts: Any, pixels: int) -> None:
+    """Run lengths that cover the image: of others pycocotools makes what happens to lie in memory."""
+    runs = counts if isinstance(counts, list) else _uncompressed(str(counts).encode())
+    if any(type(run) is not int or run < 0 for run in runs) or sum(runs) != pixels:
+        raise DecodeError(f"its segmentation: its run lengths are not whole numbers that add up to {pixels} pixels")
+
+
+def _uncompressed(counts: bytes) -> list[int]:
+    """COCO's string of run lengths, written out.
+
+    Five bits to a character, the sixth for more; from the fourth on, the difference to the run before the last.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = character - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return runs
 
 
 def _check_polygons(polygons: Sequence[Any]) -> None:

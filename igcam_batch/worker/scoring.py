@@ -20,7 +20,7 @@ from igcam_batch.metrics.stability import Shift
 from igcam_batch.models import ClassNames, LoadedModel
 from igcam_batch.names import MethodName
 from igcam_batch.sources import CARRIED, SIDES
-from igcam_batch.tables import carried_name
+from igcam_batch.tables import carried_names
 from igcam_batch.worker.masks import unpack
 from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.targets import ChosenTarget
@@ -115,6 +115,7 @@ class Scorer:
         columns = {name: column.tolist() for name, column in self._measured(batch, places).items()}
         predicted = prediction.logits.argmax(1).tolist()
         nodes = {name: _values(found.nodes, found.maps.shape[:2]) for name, found in explanations.items()}
+        carried = carried_names(list(batch.rows[0].get(CARRIED) or ()))
         errors = {name: _values(found.error, found.maps.shape[:2]) for name, found in explanations.items()}
         for index, (b, k, method) in enumerate(places):
             row, target = batch.rows[b], batch.chosen[b][k]
@@ -132,7 +133,7 @@ class Scorer:
                     "nodes": nodes[method][b][k],
                     "error_estimate": errors[method][b][k],
                 }
-                | {carried_name(name): value for name, value in (row.get(CARRIED) or {}).items()}
+                | {carried[name]: value for name, value in (row.get(CARRIED) or {}).items()}
                 | measured
             )
         stored = [self._as_stored(explanations[method].maps[b, k]) for b, k, method in places]

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources import MANIFEST, Notes, find_layout, find_place, manifest
+from igcam_batch.sources import MANIFEST, Notes, find_layout, find_place, manifest_files
 from igcam_batch.sources.manifest import manifest_tables
 
 BOX = {"label": "cat", "left": 1.5, "top": 2, "right": 3, "bottom": 4}
@@ -108,8 +109,8 @@ class TestRows:
     @pytest.mark.parametrize("empty", [None, ""], ids=["null", "empty"])
     def test_a_row_that_says_nothing_is_named_by_its_line(self, written, kind, empty):
         path = written(kind, [{"uri": "a", "x": 1}, {"uri": "b", "x": 1}, {"uri": empty, "x": 1}])
-        line = 4 if kind == "csv" else 3
-        with pytest.raises(InputError, match=rf"^{path}: line {line}: no uri$"):
+        where = "line" if kind == "jsonl" else "row"
+        with pytest.raises(InputError, match=rf"^{path}: {where} 3: no uri$"):
             rows(path)
 
     @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ class TestRows:
     def test_a_box_that_is_none_is_named_by_its_line(self, written, kind, boxes, said):
         path = written(kind, [{"uri": "a", "boxes": boxes}])
         with pytest.raises(
-            InputError, match=rf"^{path}: line \d: boxes must be a list of objects with label"
+            InputError, match=rf"^{path}: (line|row) 1: boxes must be a list of objects with label"
         ) as caught:
             rows(path)
         assert said in str(caught.value)
@@ -137,21 +138,23 @@ class TestRows:
         assert [[box["label"] for box in row["boxes"]] for row in found] == [["cat"], ["cat"]]
         [line] = notes.lines()
         assert line.startswith("1 boxes have no area in their image and are left out; the first: ")
-        assert f"{path}: line {3 if kind == 'csv' else 2}: 'dog' " in line
+        assert f"{path}: {'line' if kind == 'jsonl' else 'row'} 2: 'dog' " in line
 
 
 class TestInParts:
     """Large manifests come some rows at a time."""
 
     def test_lines_are_counted_across_the_parts(self, written, monkeypatch):
-        monkeypatch.setattr(manifest, "_BLOCK", 200)
+        monkeypatch.setattr(manifest_files, "_BLOCK", 200)
+        monkeypatch.setattr(manifest_files, "_LINES", 10)
         path = written("csv", [{"uri": f"{n}.jpg"} for n in range(100)] + [{"uri": "", "x": 1}])
-        with pytest.raises(InputError, match=r": line 102: no uri$"):
+        with pytest.raises(InputError, match=r": row 101: no uri$"):
             rows(path)
 
     @pytest.mark.parametrize("kind", ["csv", "jsonl"])
     def test_a_column_that_changes_its_type_on_the_way_is_told(self, written, monkeypatch, kind):
-        monkeypatch.setattr(manifest, "_BLOCK", 200)
+        monkeypatch.setattr(manifest_files, "_BLOCK", 200)
+        monkeypatch.setattr(manifest_files, "_LINES", 10)
         path = written(kind, [{"uri": f"{n}.jpg", "x": n} for n in range(100)])
         with path.open("a") as file:
             file.write('"a.jpg",three\n' if kind == "csv" else '{"uri": "a.jpg", "x": "three"}\n')
@@ -164,7 +167,8 @@ class TestInParts:
         content = [{"uri": f"{n}.jpg", "label": f"l{n % 3}", "x": n} for n in range(300)]
         path = written(kind, content)
         whole = rows(path)
-        monkeypatch.setattr(manifest, "_BLOCK", 500)
+        monkeypatch.setattr(manifest_files, "_BLOCK", 500)
+        monkeypatch.setattr(manifest_files, "_LINES", 10)
         assert rows(path) == whole
         assert [row["carried"]["x"] for row in whole] == list(range(300))
 
@@ -189,3 +193,70 @@ class TestWhatIsNoManifest:
     def test_a_directory_without_one_says_what_is_needed(self, tmp_path):
         with pytest.raises(InputError, match=r"--layout manifest needs manifest.csv, .jsonl or .parquet, or a file$"):
             rows(tmp_path)
+
+
+class TestValuesAreKeptAsTheyAreWritten:
+    def test_digits_of_a_number_that_is_a_name(self, tmp_path):
+        (tmp_path / "manifest.csv").write_text("uri,patient,age,dose\na.jpg,00123,7,0.5\nb.jpg,4,8,1e-3\n")
+        assert [row["carried"] for row in rows(tmp_path)] == [
+            {"patient": "00123", "age": 7, "dose": 0.5},
+            {"patient": "4", "age": 8, "dose": 0.001},
+        ]
+
+    @pytest.mark.parametrize("label", ["NA", "null", "nan", "None", "0"])
+    def test_labels_that_others_take_for_nothing(self, tmp_path, label):
+        (tmp_path / "manifest.csv").write_text(f"uri,label\na.jpg,{label}\nb.jpg,\n")
+        assert [row["labels"] for row in rows(tmp_path)] == [[label], []]
+
+    def test_texts_that_look_like_times(self, tmp_path):
+        (tmp_path / "manifest.jsonl").write_text('{"uri": "a", "image_id": "2024-01-01T10:00:00", "on": "2024-01-01"}')
+        [row] = rows(tmp_path)
+        assert (row["image_id"], row["carried"]) == ("2024-01-01T10:00:00", {"on": "2024-01-01"})
+
+    def test_labels_beside_an_empty_one(self, tmp_path):
+        (tmp_path / "manifest.csv").write_text("uri,labels\na.jpg,cat|\n")
+        assert rows(tmp_path)[0]["labels"] == ["cat"]
+        (tmp_path / "manifest.csv").unlink()
+        (tmp_path / "manifest.jsonl").write_text('{"uri": "a", "labels": ["cat", null]}')
+        assert rows(tmp_path)[0]["labels"] == ["cat"]
+
+    def test_columns_of_types_that_have_no_place_in_a_table_of_scores(self, tmp_path):
+        far = pa.array([300_000_000_000], pa.timestamp("s"))  # the year 11476
+        tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((1, 2, 2), dtype=np.float32))
+        pq.write_table(pa.table({"uri": ["a"], "far": far, "tensor": tensor}), tmp_path / "manifest.parquet")
+        [row] = rows(tmp_path)
+        assert row["carried"]["far"].startswith("11476-")
+        assert row["carried"]["tensor"] == [1, 1, 1, 1]
+
+
+class TestOneBadRow:
+    @pytest.mark.parametrize(
+        ("uri", "said"), [("http://x/b.jpg", "http:// cannot be read"), ("gs://x/b", "gs:// cannot")]
+    )
+    def test_of_a_uri_that_cannot_be_read_costs_itself_alone(self, written, uri, said):
+        path = written("jsonl", [{"uri": "a.jpg"}, {"uri": uri}, {"uri": "s3://bucket/c.jpg"}])
+        problems = [row["problem"] for row in rows(path)]
+        assert [problem is None for problem in problems] == [True, False, True]
+        assert problems[1]["stage"] == "read"
+        assert problems[1]["error"].startswith(f"{path}: line 2: {said}")
+
+    def test_of_a_uri_with_a_nul_too(self, written):
+        problems = [row["problem"] for row in rows(written("parquet", [{"uri": "a.jpg"}, {"uri": "b\0.jpg"}]))]
+        assert problems[0] is None
+        assert problems[1]["error"].endswith("row 2: the uri has a NUL in it")
+
+    def test_is_named_by_its_true_line(self, tmp_path):
+        (tmp_path / "manifest.jsonl").write_text('{"uri": "a"}\n\n{"uri": "b"}\n{"uri": }\n')
+        with pytest.raises(InputError, match=r"manifest.jsonl: line 4: not JSON: Expecting value, at character 9$"):
+            rows(tmp_path)
+
+    def test_rows_are_counted_whatever_lines_they_take(self, tmp_path):
+        (tmp_path / "manifest.csv").write_text('uri,x\na.jpg,"one\ntwo"\n\n"",three\n')
+        with pytest.raises(InputError, match=r"manifest.csv: row 2: no uri$"):
+            rows(tmp_path)
+
+
+def test_columns_of_one_name_are_told(tmp_path):
+    (tmp_path / "manifest.csv").write_text("uri,x,x\na,1,2\n")
+    with pytest.raises(InputError, match="several columns are called x"):
+        rows(tmp_path)

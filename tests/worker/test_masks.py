@@ -87,6 +87,10 @@ class TestCoco:
             {"size": [48, 64], "counts": [3072, 3072, 4_000_000]},
             {"size": [48, 64], "counts": [2**32 - 5, 5, 3072]},
             {"size": [48, 64], "counts": "o" * 2000},
+            {"size": [48, 64], "counts": "zzzzzzzzzzzz"},
+            {"size": [48, 64], "counts": [0, 10]},
+            {"size": [48, 64], "counts": [1600.5, 1471.5]},
+            {"size": [48, 64], "counts": [4000, -928]},
             [[1e308, 1, 2, 2, 3, 3]],
             [[math.nan, 1, 2, 2, 3, 3]],
             [[-1e9, -1e9, 1e9, -1e9, 1e9, 1e9]],
@@ -139,4 +143,6 @@ class TestVoc:
         with pytest.raises(DecodeError, match=r"^its segmentation: "):
             masks_of(labels=("cat",), png=b"not a PNG")
         with pytest.raises(DecodeError, match="one channel"):
-            masks_of(labels=("cat",), png=self.png(np.zeros((4, 4), dtype=np.uint8), "RGB"))
+            masks_of(labels=("cat",), png=self.png(np.zeros(SIZE[::-1], dtype=np.uint8), "RGB"))
+        with pytest.raises(DecodeError, match="of 4 x 6 pixels; it has 64 x 48"):
+            masks_of(labels=("cat",), png=self.png(np.zeros((6, 4), dtype=np.uint8)))
