@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from igcam_batch.errors import InputError
@@ -25,8 +25,8 @@ _TRIED = 20  # images, before it is said that none of them is there
 class _Image:
     id: int | str
     file_name: str
-    width: int = 0
-    height: int = 0
+    width: int | None = None
+    height: int | None = None
 
 
 @checked(slots=True)
@@ -39,9 +39,9 @@ class _Category:
 class _Annotation:
     image_id: int | str
     category_id: int
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: Annotated[tuple[float, float, float, float] | None, BeforeValidator(lambda value: value or None)] = None
     id: int | str | None = None
-    iscrowd: int = 0
+    iscrowd: int | None = None
     segmentation: Any = None
 
 
@@ -156,7 +156,7 @@ def _boxes(found: _File, image: _Image, objects: Iterable[_Annotation], wanted: 
         left, top, width, height = each.bbox
         outline = json.dumps(each.segmentation) if wanted.masks and each.segmentation else None
         box = Box(found.categories[each.category_id], left, top, left + width, top + height, outline)
-        if has_area(box, image.width, image.height):
+        if has_area(box, image.width or 0, image.height or 0):
             yield box
         else:
             notes.add(

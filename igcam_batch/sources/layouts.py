@@ -25,7 +25,7 @@ _ROWS: dict[LayoutName, _Rows] = {
     "imagefolder": lambda place, _wanted, _notes: imagefolder_rows(place.store),
     "voc": lambda place, wanted, notes: voc_rows(place.store, wanted, notes),
     "coco": coco_rows,
-    "webdataset": lambda place, _wanted, _notes: webdataset_rows(place),
+    "webdataset": lambda place, _wanted, notes: webdataset_rows(place, notes),
 }
 _TABLES: dict[LayoutName, Callable[[Place, Notes], Iterator[pa.Table]]] = {
     "manifest": manifest_tables,

@@ -18,7 +18,9 @@ from igcam_batch.storage import Store
 
 IMAGES, ANNOTATIONS, MASKS, SETS = "JPEGImages", "Annotations", "SegmentationClass", "ImageSets/Main"
 _YEARS = range(2005, 2013)
+_YEAR = re.compile(r"/VOC(\d{4})$")
 _SET = re.compile(r"(?:(\d{4})/)?([\w.\-]+)")
+_XML = ".xml"
 _ABSENT = "-1"  # beside an image in the set of a class, as cat_test: it shows none
 
 
@@ -52,7 +54,11 @@ def voc_rows(store: Store, wanted: Wanted, notes: Notes) -> Iterator[ImageRow]:
         raise InputError(f"INPUT {store.root}: --layout voc needs {IMAGES}/ and {ANNOTATIONS}/, here or in VOC2007/")
     for root, name in _parts(store, found, wanted.image_set):
         rows = _listed(store, root) if name is None else _of_set(store, root, name)
-        annotated = {PurePosixPath(entry.path).stem for entry in store.list(root + ANNOTATIONS)}
+        annotated = {
+            PurePosixPath(entry.path).stem: entry.path
+            for entry in store.list(root + ANNOTATIONS)
+            if PurePosixPath(entry.path).suffix.lower() == _XML
+        }
         masked = {PurePosixPath(entry.path).stem for entry in store.list(root + MASKS)} if wanted.masks else set()
         seen = set()
         for row in rows:
@@ -61,13 +67,13 @@ def voc_rows(store: Store, wanted: Wanted, notes: Notes) -> Iterator[ImageRow]:
             if stem in masked:
                 row = replace(row, mask_uri=store.uri(f"{root}{MASKS}/{stem}.png"))
             if stem in annotated:
-                yield _annotated(row, store, f"{root}{ANNOTATIONS}/{stem}.xml", wanted, notes)
+                yield _annotated(row, store, annotated[stem], wanted, notes)
             else:
                 notes.add("images have no annotation", row.uri)
                 yield row
         if name is None:
-            for stem in sorted(annotated - seen):
-                notes.add(f"annotations have no image in {IMAGES}/", store.uri(f"{root}{ANNOTATIONS}/{stem}.xml"))
+            for stem in sorted(annotated.keys() - seen):
+                notes.add(f"annotations have no image in {IMAGES}/", store.uri(annotated[stem]))
 
 
 def read_annotation(store: Store, path: str, wanted: Wanted, notes: Notes) -> Annotation:
@@ -106,7 +112,7 @@ def _parts(store: Store, found: list[str], image_set: str | None) -> Iterator[tu
         raise InputError(f"--image-set {image_set}: of VOC it is NAME or YEAR/NAME, as test or 2007/test")
     year, name = match.groups()
     having = [root for root in found if store.exists(f"{root}{SETS}/{name}.txt")]
-    chosen = [root for root in having if year is None or root.endswith(f"VOC{year}/") or root == ""]
+    chosen = [root for root in having if year is None or _year(store, root) in (year, None)]
     if not chosen:
         sets = sorted(PurePosixPath(entry.path).stem for root in found for entry in store.list(root + SETS))
         there = [one for one in dict.fromkeys(sets) if "_" not in one] or sets
@@ -118,6 +124,12 @@ def _parts(store: Store, found: list[str], image_set: str | None) -> Iterator[tu
         several = ", ".join(f"{root.rstrip('/')[-4:]}/{name}" for root in chosen)
         raise InputError(f"--image-set {image_set}: several years have it; name one of {several}")
     yield chosen[0], name
+
+
+def _year(store: Store, root: str) -> str | None:
+    """The year that a directory's name says it is of; None: it does not say."""
+    match = _YEAR.search(f"{store.root.rstrip('/')}/{root}".rstrip("/"))
+    return match[1] if match else None
 
 
 def _listed(store: Store, root: str) -> Iterator[ImageRow]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources import Box, ImageRow, Part, find_layout, find_place
+from igcam_batch.sources import Box, ImageRow, Notes, Part, find_layout, find_place
 from igcam_batch.sources.webdataset import webdataset_rows
 
 
@@ -29,8 +29,8 @@ def shards(tmp_path: Path):
     return write
 
 
-def rows(root: Path) -> list[ImageRow]:
-    return list(webdataset_rows(find_place(str(root))))
+def rows(root: Path, notes: Notes | None = None) -> list[ImageRow]:
+    return list(webdataset_rows(find_place(str(root)), notes or Notes()))
 
 
 class TestRows:
@@ -130,3 +130,29 @@ class TestWhatIsRefused:
     def test_a_directory_without_any(self, tmp_path):
         with pytest.raises(InputError, match=r"needs files named \*.tar"):
             rows(tmp_path)
+
+
+class TestSamples:
+    def test_whose_names_have_dots_keep_their_own_labels(self, shards):
+        members = {"2020.01_a.jpg": b"a", "2020.01_a.cls": b"0", "2020.02_b.jpg": b"b", "2020.02_b.cls": b"1"}
+        assert [row.labels for row in rows(shards(**{"a.tar": members}))] == [("0",), ("1",)]
+
+    def test_have_no_image_in_what_goes_with_their_image(self, shards):
+        found = rows(shards(**{"a.tar": {"1.jpg": b"a", "1.seg.png": b"b", "1.cls": b"7"}}))
+        assert [(row.image_id, row.labels) for row in found] == [("a.tar/1.jpg", ("7",))]
+
+    def test_that_are_sorted_by_kind_are_told(self, shards):
+        notes = Notes()
+        found = rows(shards(**{"a.tar": {"1.jpg": b"a", "2.jpg": b"b", "1.cls": b"0", "2.cls": b"1"}}), notes)
+        assert [row.labels for row in found] == [(), ()]
+        [line] = notes.lines()
+        assert line.startswith("2 annotations stand apart from an image of their name")
+        assert line.endswith("a.tar: 1.cls")
+
+    def test_leave_out_boxes_without_area_and_labels_that_are_none(self, shards):
+        notes = Notes()
+        box = {"label": "cat", "left": 4, "top": 0, "right": 2, "bottom": 9}
+        said = json.dumps({"labels": ["cat", None], "boxes": [box]}).encode()
+        [row] = rows(shards(**{"a.tar": {"1.jpg": b"a", "1.json": said}}), notes)
+        assert (row.labels, row.boxes) == (("cat",), ())
+        assert "1 boxes have no area" in notes.lines()[0]
