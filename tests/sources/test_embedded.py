@@ -1,5 +1,6 @@
 """Parquet files that hold images, as the Hugging Face hub stores them."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawings import picture
 
 from igcam_batch.errors import InputError
-from igcam_batch.sources import find_layout, find_place
+from igcam_batch.sources import Notes, find_layout, find_place
 from igcam_batch.sources.embedded import image_column, parquet_tables
+from igcam_batch.worker.fetch import fetch
 
 HUB_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -39,7 +42,7 @@ def dataset(tmp_path: Path):
 
 
 def rows(root: Path) -> list[dict[str, Any]]:
-    return [row for table in parquet_tables(find_place(str(root))) for row in table.to_pylist()]
+    return [row for table in parquet_tables(find_place(str(root)), Notes()) for row in table.to_pylist()]
 
 
 class TestRows:
@@ -82,35 +85,70 @@ class TestRows:
         assert [(row["labels"], row["part"]["column"]) for row in rows(root / "a.parquet")] == [([], "jpg")] * 3
 
 
+def parquet(**columns: pa.Array) -> pq.ParquetFile:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return pq.ParquetFile(sink)
+
+
+def png() -> bytes:
+    sink = io.BytesIO()
+    picture(0).save(sink, "PNG")
+    return sink.getvalue()
+
+
 class TestImageColumn:
     @pytest.mark.parametrize(
-        ("fields", "column"),
+        ("columns", "column"),
         [
-            ({"image": HUB_IMAGE}, "image.bytes"),
-            ({"mask": pa.binary(), "image": pa.binary()}, "image"),
-            ({"img": HUB_IMAGE, "note": pa.string()}, "img.bytes"),
-            ({"photo": pa.large_binary()}, "photo"),
-            ({"png": pa.binary(), "jpg": pa.binary()}, "jpg"),
+            ({"image": pa.array([{"bytes": b"x", "path": ""}], HUB_IMAGE)}, "image.bytes"),
+            ({"mask": pa.array([b"x"]), "image": pa.array([b"x"])}, "image"),
+            ({"img": pa.array([None], HUB_IMAGE), "note": pa.array(["x"])}, "img.bytes"),
+            ({"photo": pa.array([None, png()], pa.large_binary())}, "photo"),
+            ({"my.photo": pa.array([png()])}, "my.photo"),
+            ({"png": pa.array([b"x"]), "jpg": pa.array([b"x"])}, "jpg"),
         ],
+        ids=str,
     )
-    def test_is_found_by_name_or_because_it_is_the_only_one(self, fields, column):
-        assert image_column(pa.schema(fields), "f") == column
+    def test_is_found_by_name_or_because_the_only_one_holds_images(self, columns, column):
+        assert image_column(parquet(**columns), "f") == column
 
     @pytest.mark.parametrize(
-        "fields",
+        "columns",
         [
-            {"label": pa.int64()},
-            {"image": pa.string()},
-            {"one": pa.binary(), "two": pa.binary()},
-            {"image": pa.struct([])},
+            {"label": pa.array([1])},
+            {"image": pa.array(["a.jpg"])},
+            {"image": pa.array(["a.jpg"]), "hash": pa.array([b"\x01\x02"])},
+            {"one": pa.array([b"x"]), "two": pa.array([b"x"])},
         ],
+        ids=str,
     )
-    def test_that_is_not_there_or_not_to_be_told_is_an_error_with_the_columns(self, fields):
-        with pytest.raises(InputError, match=r"^f: no column of images .* there are: " + ", ".join(fields)):
-            image_column(pa.schema(fields), "f")
+    def test_that_is_not_there_or_not_to_be_told_is_an_error_with_the_columns(self, columns):
+        with pytest.raises(InputError, match=r"^f: no column of images .* there are: " + ", ".join(columns)):
+            image_column(parquet(**columns), "f")
+
+    def test_may_have_a_dot_in_its_name_and_is_read(self, dataset):
+        root = dataset(**{"a.parquet": pa.table({"my.photo": [png(), None, png()]})})
+        found = [data for _, data in fetch(rows(root))]
+        assert found[0] == found[2] == png()
+        assert isinstance(found[1], OSError)
+
+
+class TestLabels:
+    def test_have_the_names_of_their_own_column(self, dataset):
+        features = {"label": {"names": ["cat", "dog"]}, "labels": {"feature": {"names": ["x", "y"]}}}
+        table = hub_table(1, labels=pa.array([[1]])).replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        )
+        assert rows(dataset(**{"a.parquet": table}))[0]["labels"] == ["y"]
 
 
 class TestWhatIsRefused:
+    def test_an_id_that_is_null(self, dataset):
+        root = dataset(**{"a.parquet": hub_table(3, image_id=["a", "b", None])})
+        with pytest.raises(InputError, match=rf"^{root}/a.parquet: row 3: no image_id$"):
+            rows(root)
+
     def test_files_of_different_columns(self, dataset):
         root = dataset(**{"a.parquet": hub_table(2), "b.parquet": hub_table(2, more=[1, 2])})
         with pytest.raises(InputError, match=rf"^{root}/b.parquet: has other columns than {root}/a.parquet"):

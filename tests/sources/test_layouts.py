@@ -1,10 +1,14 @@
 """Which files of a directory are images, and what their places say of their classes."""
 
+import io
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from drawings import picture
 
-from igcam_batch.sources import SUFFIXES, ImageRow, find_layout, find_place, open_source
+from igcam_batch.sources import SUFFIXES, ImageRow, Notes, find_layout, find_place, open_source
 from igcam_batch.sources.folder import folder_rows, imagefolder_rows
 from igcam_batch.storage import LocalStore, open_store
 
@@ -97,3 +101,25 @@ class TestFindLayout:
             for layout in ("auto", find_layout(place))
         )
         assert found == named != []
+
+    def test_sees_past_what_lies_beside_the_images(self, tmp_path):
+        image = io.BytesIO()
+        picture(0).save(image, "PNG")
+        hub, classes = tmp_path / "hub", tmp_path / "classes"
+        for path in (hub / "assets" / "logo.png", classes / "cat" / "a.png"):
+            path.parent.mkdir(parents=True)
+            path.write_bytes(image.getvalue())
+        (hub / "data").mkdir()
+        pq.write_table(pa.table({"image": [image.getvalue()]}), hub / "data" / "train.parquet")
+        pq.write_table(pa.table({"feature": [1.0]}), classes / "features.parquet")
+        notes = Notes()
+        assert find_layout(find_place(str(hub)), notes) == "parquet"
+        [line] = notes.lines()
+        assert line.startswith("1 images lie beside the parquet files and are left out (--layout folder takes them)")
+        assert find_layout(find_place(str(classes))) == "imagefolder"
+
+    def test_says_that_classes_are_lost_where_images_lie_above_them(self, dataset):
+        notes = Notes()
+        assert find_layout(find_place(dataset("banner.png", "cat/a.png", "dog/b.png").root), notes) == "folder"
+        [line] = notes.lines()
+        assert line.startswith("2 images in sub-directories have no label (--layout imagefolder gives them theirs)")

@@ -85,6 +85,13 @@ class TestImageSets:
         ):
             rows(tmp_path, image_set="val")
 
+    def test_of_a_year_are_not_those_of_another_that_was_named_itself(self, devkit):
+        root = devkit(2012, a=CAT)
+        (root / "ImageSets" / "Main" / "test.txt").write_text("a")
+        with pytest.raises(InputError, match=r"^--image-set 2007/test: .*/VOC2012 has no such image set"):
+            rows(root, image_set="2007/test")
+        assert len(rows(root, image_set="2012/test")) == 1
+
     @pytest.mark.parametrize("name", ["nonsense", "2011/test", "../../etc/passwd", "a/b/c"])
     def test_that_are_not_there_are_refused_with_those_that_are(self, devkit, tmp_path, name):
         root = devkit(2007, a=CAT)
@@ -150,3 +157,12 @@ class TestOddities:
             f"2 images have no annotation; the first: {root}/JPEGImages/b.jpg",
             f"1 annotations have no image in JPEGImages/; the first: {root}/Annotations/a.xml",
         ]
+
+    def test_only_xml_files_are_annotations_whatever_the_case_of_their_suffix(self, devkit):
+        root = devkit(2007, a=CAT, b=DOG)
+        (root / "Annotations" / "a.xml").rename(root / "Annotations" / "a.XML")
+        (root / "Annotations" / "b.xml").rename(root / "Annotations" / "b.txt")
+        notes = Notes()
+        found = rows(root, notes)
+        assert [(row.labels, row.problem) for row in found] == [(("cat",), None), ((), None)]
+        assert notes.lines()[0].startswith("1 images have no annotation")
