@@ -20,6 +20,7 @@ from igcam_batch.storage.s3_claim import claim_prefix
 from igcam_batch.storage.s3_client import client_for
 from igcam_batch.storage.s3_errors import BROKEN_BODY, error_code
 from igcam_batch.storage.s3_file import RangedFile
+from igcam_batch.storage.s3_listing import list_below
 from igcam_batch.storage.store import ChangedError, Entry, Version
 
 _MIB = 2**20
@@ -88,15 +89,24 @@ class S3Store:
     def list(self, under: str = "", *, recursive: bool = True) -> Iterator[Entry]:
         """Objects below a prefix, in the order S3 lists them: by the bytes of the key, so `a.txt` before `a/1.txt`.
 
-        Left out beside hidden ones are keys that end with `/`, and those that are no path: with a part that is empty.
+        Large directories are listed several at a time, see `s3_listing`. Left out beside hidden ones are keys that end
+        with `/`, and those that are no path: with a part that is empty.
         """
         below = self._below(under.rstrip("/"))
-        for page in self._pages(under, below, {} if recursive else {"Delimiter": "/"}):
-            for found in page.get("Contents", ()):
-                name = found["Key"].removeprefix(below)
-                if _is_path(name) and not any(part.startswith(".") for part in name.split("/")):
-                    path = f"{under.rstrip('/')}/{name}".lstrip("/")
-                    yield Entry(path, found["Size"], found["LastModified"].timestamp(), found.get("ETag"))
+        listed = list_below(functools.partial(self._page, under), below, _may_be_listed)
+        if not recursive:
+            pages = self._pages(under, below, {"Delimiter": "/"})
+            listed = (found for page in pages for found in page.get("Contents", ()))
+        for found in listed:
+            name = found["Key"].removeprefix(below)
+            if _is_path(name) and not any(part.startswith(".") for part in name.split("/")):
+                path = f"{under.rstrip('/')}/{name}".lstrip("/")
+                yield Entry(path, found["Size"], found["LastModified"].timestamp(), found.get("ETag"))
+
+    def _page(self, under: str, prefix: str, **options: str) -> dict[str, Any]:
+        with client_for(self.uri(under)) as client:
+            page: dict[str, Any] = client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **options)
+        return page
 
     def _pages(self, under: str, below: str, options: dict[str, str]) -> Iterator[dict[str, Any]]:
         with client_for(self.uri(under)) as client:
@@ -243,6 +253,12 @@ class S3Store:
         if path and not _is_path(path):  # on its way a URL loses them, and then names something else
             raise OSError(errno.EINVAL, "a key in S3 has no part that is empty, `.` or `..` here", self.uri(path))
         return f"{self._prefix}/{path}".strip("/")
+
+
+def _may_be_listed(prefix: str) -> bool:
+    """Whether what is below a prefix is of interest: not, where its last part is empty, or hidden."""
+    part = prefix.removesuffix("/").rpartition("/")[2]
+    return bool(part) and not part.startswith(".")
 
 
 def _is_path(name: str) -> bool:
