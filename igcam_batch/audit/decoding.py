@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from igcam_batch.audit.environment import settle
 from igcam_batch.audit.work import Work
 from igcam_batch.storage import open_store
 from igcam_batch.tables.plan import read_plan
@@ -10,6 +11,7 @@ from igcam_batch.worker.read import read_shard
 
 def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
     """{'id': shard} -> the decoded shard as a row."""
+    settle(work.environment)
     config = work.settings()
     shard = int(row["id"])
     start = shard * work.shard_size

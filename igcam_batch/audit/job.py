@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
+from igcam_batch.audit.environment import travelling
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.execute import execute
 from igcam_batch.audit.planning import TABLES, begin
@@ -108,9 +109,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
 def _absolute(config: AuditConfig) -> AuditConfig:
     """The config with its places in full, as workers in other directories need them."""
     places = {"input": find_place(config.input).uri, "output": open_store(config.output).root}
-    if "://" in config.weights:
-        raise InputError(f"--weights {config.weights}: only files can be read yet; name a path")
-    if config.weights not in ("DEFAULT", "none"):
+    if config.weights not in ("DEFAULT", "none") and "://" not in config.weights:
         places["weights"] = str(Path(config.weights).expanduser().absolute())
     return config.model_copy(update=places)
 
@@ -194,6 +193,7 @@ def _run(
         images=record.images,
         sha256=model.sha256,
         labels=record.labels,
+        environment=travelling(os.environ),
     )
     began = math.inf
     taking_part = set()

@@ -58,8 +58,10 @@ class S3Store:
         """`s3://BUCKET/PREFIX/` and `path`."""
         return f"{self.root}/{path}" if path else self.root
 
-    def probe(self) -> None:
+    def probe(self, path: str = "") -> None:
         """Ask for the name of one key, so that a wrong bucket, credential or endpoint is known within ten seconds.
+
+        Of an object, its first byte is asked for: who may read it need not be allowed to list what lies beside it.
 
         Raises:
             InputError: what is wrong, and the way out.
@@ -68,8 +70,11 @@ class S3Store:
 
         def ask() -> None:
             try:
-                with client_for(self.root, quick=True) as client:
-                    client.list_objects_v2(Bucket=self._bucket, Prefix=self._below(""), MaxKeys=1)
+                with client_for(self.uri(path), quick=True) as client:
+                    if path:
+                        self._ask_for_a_byte(client, path)
+                    else:
+                        client.list_objects_v2(Bucket=self._bucket, Prefix=self._below(""), MaxKeys=1)
                 outcome.put(None)
             except Exception as error:  # whatever it is, it is the caller's
                 outcome.put(error)
@@ -80,11 +85,18 @@ class S3Store:
             error = outcome.get(timeout=_PROBE_SECONDS)
         except Empty:
             line = f"no answer within {_PROBE_SECONDS} s; check AWS_ENDPOINT_URL, AWS_PROFILE and the network"
-            raise InputError(f"{self.root}: {line}") from None
+            raise InputError(f"{self.uri(path)}: {line}") from None
         if isinstance(error, OSError):
-            raise InputError(f"{self.root}: {error.strerror}")
+            raise InputError(f"{self.uri(path)}: {error.strerror}")
         if error is not None:
             raise error
+
+    def _ask_for_a_byte(self, client: Any, path: str) -> None:
+        try:
+            client.get_object(Bucket=self._bucket, Key=self._key(path), Range="bytes=0-0")["Body"].close()
+        except ClientError as error:
+            if error_code(error) not in ("InvalidRange", "416"):  # it is empty
+                raise
 
     def list(self, under: str = "", *, recursive: bool = True) -> Iterator[Entry]:
         """Objects below a prefix, in the order S3 lists them: by the bytes of the key, so `a.txt` before `a/1.txt`.

@@ -51,6 +51,11 @@ def connect(quick: bool = False) -> Any:
         return _client(settings, quick)
 
 
+def profiles() -> list[str]:
+    """The profiles that this machine's AWS files name."""
+    return list(boto3.Session().available_profiles)
+
+
 @functools.lru_cache(maxsize=4)
 def _client(settings: frozenset[tuple[str, str]], quick: bool) -> Any:
     config = _QUICK if quick else _PATIENT
