@@ -13,7 +13,9 @@ KINDS = ("slow down", "reset before", "reset after", "broken body", "stall")
 
 @dataclass
 class Faults:
-    """For a share of requests, one of the faults in the place of the answer: `before` and `after` are for `Proxy.answer` and `afterwards`.
+    """For a share of requests, one of the faults in the place of the answer.
+
+    `before` is for `Proxy.answer`, `after` for `Proxy.afterwards`.
 
     Attributes:
         share: of the requests that go wrong.
