@@ -16,11 +16,16 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    notes: dict[str, str] = field(default_factory=dict)
+    """What the tests keep with it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What to say in the server's place; a `Content-Length` beyond the body's makes one that breaks off."""
+    """What to say in the server's place; a `Content-Length` beyond the body's makes one that breaks off.
+
+    Status 0 is none: the connection is reset.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -52,7 +57,7 @@ def proxy(upstream: str | None = None) -> Iterator[Proxy]:
             answer = through.answer(request)
             if answer is None:
                 answer = through.afterwards(request, _ask(upstream, request, body))
-            if answer is None:
+            if answer is None or not answer.status:
                 self._reset()
                 return
             self.send_response_only(answer.status)

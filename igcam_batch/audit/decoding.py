@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from igcam_batch.audit.environment import settle
 from igcam_batch.audit.stop import stop_asked
 from igcam_batch.audit.trouble import NONE, STOPPED, Trouble
 from igcam_batch.audit.work import Work
@@ -18,6 +19,7 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
     piece = Piece(**row)
     trouble, decoded = NONE, None
     try:
+        settle(work.environment)
         config = work.settings()
         output = open_store(config.output)
         if stop_asked(output, work.plan):

@@ -9,6 +9,7 @@ from typing import Literal
 
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.crash import put_crash
+from igcam_batch.audit.environment import travelling
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.execute import execute
 from igcam_batch.audit.gathering import Gathering
@@ -136,9 +137,7 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
 def _absolute(config: AuditConfig) -> AuditConfig:
     """The config with its places in full, as workers in other directories need them."""
     places = {"input": find_place(config.input).uri, "output": open_store(config.output).root}
-    if "://" in config.weights:
-        raise InputError(f"--weights {config.weights}: only files can be read yet; name a path")
-    if config.weights not in ("DEFAULT", "none"):
+    if config.weights not in ("DEFAULT", "none") and "://" not in config.weights:
         places["weights"] = str(Path(config.weights).expanduser().absolute())
     return config.model_copy(update=places)
 
@@ -212,6 +211,7 @@ def _executing(config: AuditConfig, model: LoadedModel, record: RunRecord, repli
         plan=record.plan,
         sha256=model.sha256,
         labels=record.labels,
+        environment=travelling(os.environ),
     )
     return partial(execute, work, replicas)
 

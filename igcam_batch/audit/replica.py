@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from igcam_batch.audit.environment import settle
 from igcam_batch.audit.stop import stop_asked
 from igcam_batch.audit.trouble import NONE, STOPPED, Trouble
 from igcam_batch.audit.work import Work
@@ -81,6 +82,7 @@ class ExplainShards:
     """
 
     def __init__(self, work: Work, gpus: float, threads: int | None) -> None:
+        settle(work.environment)
         if threads is not None:
             torch.set_num_threads(threads)
         device = "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"

@@ -1,6 +1,6 @@
 """What every process of a run is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from igcam_batch.config import AuditConfig
 from igcam_batch.images import Recipe
@@ -16,6 +16,7 @@ class Work:
         plan: directory of the frozen manifest, in OUTPUT.
         sha256: of the model's weights.
         labels: the dataset's labels, where they name the model's classes.
+        environment: the driver's AWS settings, without a secret among them.
     """
 
     config: str
@@ -23,6 +24,7 @@ class Work:
     plan: str
     sha256: str
     labels: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
 
     def settings(self) -> AuditConfig:
         """The settings again."""

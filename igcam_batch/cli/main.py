@@ -51,9 +51,9 @@ def audit(config: str | None, **flags: Any) -> None:
 
     Goes on where OUTPUT holds an unfinished run of the same settings.
     """
-    from igcam_batch.config import load_config
+    from igcam_batch.cli.settings import read_settings
 
-    settings = load_config(given(flags), config)
+    settings = read_settings(given(flags), config)
 
     from igcam_batch.audit.job import run_audit
     from igcam_batch.cli.console import view

@@ -16,7 +16,9 @@ def audit_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, setting in reversed(AuditConfig.model_fields.items()):
         if name not in _ARGUMENTS:
             command = _flag(name, setting)(command)
-    return click.option("--config", metavar="FILE", help="YAML file of these settings; a flag wins over it")(command)
+    return click.option("--config", metavar="FILE", help="YAML file, also s3://..., of these settings; a flag wins")(
+        command
+    )
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:

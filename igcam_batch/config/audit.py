@@ -64,7 +64,9 @@ class AuditConfig(BaseModel):
     difficult: DifficultName = _flag("keep", "objects that VOC calls difficult, and COCO crowds")
     model: str = _flag(..., "the CNN that is explained", metavar=MODELS.replace(", ", " | "))
     weights: str = _flag(
-        "DEFAULT", "the library's best weights, seeded random ones, or a checkpoint", metavar="DEFAULT|none|PATH"
+        "DEFAULT",
+        "the library's best weights, seeded random ones, or a checkpoint",
+        metavar="DEFAULT|none|PATH|s3://...",
     )
     layer: str | None = _flag(
         None, "layer whose activations make the map  [default: the last feature map]", metavar="NAME"

@@ -28,9 +28,16 @@ _AsWritten.add_constructor("tag:yaml.org,2002:int", _AsWritten.construct_yaml_in
 def read_mapping(file: str) -> dict[str, Any]:
     """A YAML file (JSON is YAML) that holds values by name; ValueError says what is wrong with it."""
     try:
-        content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_AsWritten)  # noqa: S506  # a SafeLoader
+        data = Path(file).read_bytes()
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
+    return parse_mapping(data)
+
+
+def parse_mapping(data: bytes) -> dict[str, Any]:
+    """What such a file holds, from its bytes; ValueError likewise."""
+    try:
+        content = yaml.load(data.decode(), Loader=_AsWritten)  # noqa: S506  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -6,22 +6,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from igcam_batch.config.audit import MODELS, AuditConfig
-from igcam_batch.config.files import read_mapping
+from igcam_batch.config.files import parse_mapping, read_mapping
 from igcam_batch.errors import InputError
 
 
-def load_config(flags: Mapping[str, Any], file: str | None = None) -> AuditConfig:
+def load_config(flags: Mapping[str, Any], file: str | None = None, content: bytes | None = None) -> AuditConfig:
     """Merge a YAML file and the flags that were given, flags winning, into a validated config.
 
     Args:
         flags: setting name -> value, only for what the person typed.
         file: path of a YAML mapping of settings, or None.
+        content: what the file holds, where it is not on this machine's disk.
 
     Raises:
         InputError: the file cannot be read, or a setting is unknown or out of range.
     """
     try:
-        settings = read_mapping(file) if file else {}
+        read = read_mapping(file) if file and content is None else {}
+        settings = read if content is None else parse_mapping(content)
     except ValueError as error:
         raise InputError(f"--config {file}: {error}") from None
     settings = _by_flag_name(settings) | _by_flag_name(flags)

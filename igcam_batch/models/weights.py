@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from igcam_batch.errors import InputError
+from igcam_batch.storage import open_store
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _NAMED_AT_MOST = 4
+_AT_ONCE = 16 << 20  # bytes of an object that are asked for at a time
 
 
 @contextmanager
@@ -45,26 +49,18 @@ def downloading(what: str) -> Iterator[None]:
 def read_state_dict(path: str) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file or a torch checkpoint, by parameter name.
 
+    Args:
+        path: of the file, or its `s3://` URI; that of an object is streamed to this machine's disk for as long as it is
+            read.
+
     A checkpoint is read with `weights_only=True`. The usual wrappings (`state_dict`, `model`) and prefixes (`module.`
     of DataParallel, `_orig_mod.` of torch.compile) are taken off.
 
     Raises:
-        InputError: no such file, not a checkpoint, one that holds more than tensors, or one without tensors.
+        InputError: no such file or object, not a checkpoint, one that holds more than tensors, or one without tensors.
     """
-    try:
-        Path(path).open("rb").close()
-    except OSError as error:
-        raise InputError(f"--weights {path}: {error.strerror or _one_line(error)}") from None
-    try:
-        if path.endswith(".safetensors"):
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # unpicklers raise nearly anything on a file that is none
-        raise InputError(
-            f"--weights {path}: no checkpoint, a damaged one, or one that holds more than tensors, which is not loaded "
-            "because a pickle can run code; save `model.state_dict()`, or a .safetensors file"
-        ) from None
+    with _on_disk(path) as file:
+        content = _content(file, path)
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -76,6 +72,41 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
     if not tensors:
         raise InputError(f"--weights {path}: holds no tensors by name; save `model.state_dict()`")
     return tensors
+
+
+@contextmanager
+def _on_disk(path: str) -> Iterator[str]:
+    """The file itself, or a copy of the object, that nobody else can read, and that is gone at the end."""
+    try:
+        if "://" not in path:
+            Path(path).open("rb").close()
+            yield path
+            return
+        directory, _, name = path.rpartition("/")
+        store = open_store(directory)
+        store.probe(name)
+        with tempfile.TemporaryDirectory(prefix="igcam-weights-") as aside:
+            copy = f"{aside}/{name}"
+            with store.open(name) as source, Path(copy).open("wb") as target:
+                shutil.copyfileobj(source, target, _AT_ONCE)
+            yield copy
+    except OSError as error:
+        raise InputError(f"--weights {path}: {error.strerror or _one_line(error)}") from None
+    except InputError as error:
+        said = str(error)
+        raise InputError(said if said.startswith("--weights") else f"--weights {said}") from None
+
+
+def _content(file: str, path: str) -> Any:
+    try:
+        if path.endswith(".safetensors"):
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # unpicklers raise nearly anything on a file that is none
+        raise InputError(
+            f"--weights {path}: no checkpoint, a damaged one, or one that holds more than tensors, which is not loaded "
+            "because a pickle can run code; save `model.state_dict()`, or a .safetensors file"
+        ) from None
 
 
 def without_prefix(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -29,8 +29,8 @@ class LocalStore:
         self._root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  # also takes `..` out
         self.root = str(self._root)
 
-    def probe(self) -> None:
-        """A disk is there: what is wrong with a directory shows where it is used."""
+    def probe(self, path: str = "") -> None:
+        """A disk is there: what is wrong with a directory or a file shows where it is used."""
 
     def uri(self, path: str) -> str:
         """Absolute path of `path`."""

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,7 +52,7 @@ def _lock(root: Path, name: str) -> int:
             if _is_still(path, descriptor):
                 return descriptor
         except BlockingIOError:
-            owner = os.pread(descriptor, 4096, 0).decode(errors="replace")
+            owner = _owner(descriptor)
             os.close(descriptor)
             raise refusal(str(root), owner) from None
         except OSError as error:
@@ -61,6 +62,15 @@ def _lock(root: Path, name: str) -> int:
                 raise InputError(f"OUTPUT {root}: {line}") from None
             raise
         os.close(descriptor)
+
+
+def _owner(descriptor: int) -> str:
+    """Who holds the lock, which it writes down right after it got it."""
+    for _ in range(10):
+        if said := os.pread(descriptor, 4096, 0):
+            return said.decode(errors="replace")
+        time.sleep(0.05)
+    return ""
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

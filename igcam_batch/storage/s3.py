@@ -20,6 +20,7 @@ from igcam_batch.storage.s3_claim import claim_prefix
 from igcam_batch.storage.s3_client import client_for
 from igcam_batch.storage.s3_errors import BROKEN_BODY, error_code
 from igcam_batch.storage.s3_file import RangedFile
+from igcam_batch.storage.s3_listing import list_below
 from igcam_batch.storage.store import ChangedError, Entry, Version
 
 _MIB = 2**20
@@ -57,8 +58,10 @@ class S3Store:
         """`s3://BUCKET/PREFIX/` and `path`."""
         return f"{self.root}/{path}" if path else self.root
 
-    def probe(self) -> None:
+    def probe(self, path: str = "") -> None:
         """Ask for the name of one key, so that a wrong bucket, credential or endpoint is known within ten seconds.
+
+        Of an object, its first byte is asked for: who may read it need not be allowed to list what lies beside it.
 
         Raises:
             InputError: what is wrong, and the way out.
@@ -67,8 +70,11 @@ class S3Store:
 
         def ask() -> None:
             try:
-                with client_for(self.root, quick=True) as client:
-                    client.list_objects_v2(Bucket=self._bucket, Prefix=self._below(""), MaxKeys=1)
+                with client_for(self.uri(path), quick=True) as client:
+                    if path:
+                        self._ask_for_a_byte(client, path)
+                    else:
+                        client.list_objects_v2(Bucket=self._bucket, Prefix=self._below(""), MaxKeys=1)
                 outcome.put(None)
             except Exception as error:  # whatever it is, it is the caller's
                 outcome.put(error)
@@ -79,24 +85,40 @@ class S3Store:
             error = outcome.get(timeout=_PROBE_SECONDS)
         except Empty:
             line = f"no answer within {_PROBE_SECONDS} s; check AWS_ENDPOINT_URL, AWS_PROFILE and the network"
-            raise InputError(f"{self.root}: {line}") from None
+            raise InputError(f"{self.uri(path)}: {line}") from None
         if isinstance(error, OSError):
-            raise InputError(f"{self.root}: {error.strerror}")
+            raise InputError(f"{self.uri(path)}: {error.strerror}")
         if error is not None:
             raise error
+
+    def _ask_for_a_byte(self, client: Any, path: str) -> None:
+        try:
+            client.get_object(Bucket=self._bucket, Key=self._key(path), Range="bytes=0-0")["Body"].close()
+        except ClientError as error:
+            if error_code(error) not in ("InvalidRange", "416"):  # it is empty
+                raise
 
     def list(self, under: str = "", *, recursive: bool = True) -> Iterator[Entry]:
         """Objects below a prefix, in the order S3 lists them: by the bytes of the key, so `a.txt` before `a/1.txt`.
 
-        Left out beside hidden ones are keys that end with `/`, and those that are no path: with a part that is empty.
+        Large directories are listed several at a time, see `s3_listing`. Left out beside hidden ones are keys that end
+        with `/`, and those that are no path: with a part that is empty.
         """
         below = self._below(under.rstrip("/"))
-        for page in self._pages(under, below, {} if recursive else {"Delimiter": "/"}):
-            for found in page.get("Contents", ()):
-                name = found["Key"].removeprefix(below)
-                if _is_path(name) and not any(part.startswith(".") for part in name.split("/")):
-                    path = f"{under.rstrip('/')}/{name}".lstrip("/")
-                    yield Entry(path, found["Size"], found["LastModified"].timestamp(), found.get("ETag"))
+        listed = list_below(functools.partial(self._page, under), below, _may_be_listed)
+        if not recursive:
+            pages = self._pages(under, below, {"Delimiter": "/"})
+            listed = (found for page in pages for found in page.get("Contents", ()))
+        for found in listed:
+            name = found["Key"].removeprefix(below)
+            if _is_path(name) and not any(part.startswith(".") for part in name.split("/")):
+                path = f"{under.rstrip('/')}/{name}".lstrip("/")
+                yield Entry(path, found["Size"], found["LastModified"].timestamp(), found.get("ETag"))
+
+    def _page(self, under: str, prefix: str, **options: str) -> dict[str, Any]:
+        with client_for(self.uri(under)) as client:
+            page: dict[str, Any] = client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **options)
+        return page
 
     def _pages(self, under: str, below: str, options: dict[str, str]) -> Iterator[dict[str, Any]]:
         with client_for(self.uri(under)) as client:
@@ -243,6 +265,12 @@ class S3Store:
         if path and not _is_path(path):  # on its way a URL loses them, and then names something else
             raise OSError(errno.EINVAL, "a key in S3 has no part that is empty, `.` or `..` here", self.uri(path))
         return f"{self._prefix}/{path}".strip("/")
+
+
+def _may_be_listed(prefix: str) -> bool:
+    """Whether what is below a prefix is of interest: not, where its last part is empty, or hidden."""
+    part = prefix.removesuffix("/").rpartition("/")[2]
+    return bool(part) and not part.startswith(".")
 
 
 def _is_path(name: str) -> bool:

@@ -19,7 +19,7 @@ from igcam_batch.storage.s3_errors import as_os_error
 _PATIENT = Config(
     connect_timeout=5,
     read_timeout=30,
-    max_pool_connections=32,
+    max_pool_connections=64,
     retries={"mode": "adaptive", "total_max_attempts": 8},
 )
 _QUICK = Config(connect_timeout=3, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
@@ -49,6 +49,11 @@ def connect(quick: bool = False) -> Any:
     settings = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
     with _making:
         return _client(settings, quick)
+
+
+def profiles() -> list[str]:
+    """The profiles that this machine's AWS files name."""
+    return list(boto3.Session().available_profiles)
 
 
 @functools.lru_cache(maxsize=4)

@@ -40,6 +40,10 @@ _CREDENTIALS = (
 _TIMEOUTS = (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError)
 _UNREACHABLE = (exceptions.EndpointConnectionError, exceptions.ConnectionClosedError, exceptions.ProxyConnectionError)
 
+_TO_THE_NODES = (  # doubled braces: the line is a template
+    """; on a cluster every node needs them, by a role or by `ray job submit --runtime-env-json """
+    """'{{"env_vars": ...}}'`"""
+)
 _INVALID = (
     errno.EACCES,
     "{code}: the credentials are not valid at {endpoint}; check AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
@@ -54,7 +58,7 @@ _DENIED = (
 _DENIED_ANONYMOUS = (
     errno.EACCES,
     "access denied: no credentials were found, so requests are unsigned; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY",
+    f"AWS_SECRET_ACCESS_KEY{_TO_THE_NODES}",
 )
 _MISSING = (errno.ENOENT, os.strerror(errno.ENOENT))
 _CHANGED = (errno.ESTALE, "the object was replaced while it was being read; read it again")

@@ -54,8 +54,8 @@ class Store(Protocol):
 
     root: str
 
-    def probe(self) -> None:
-        """InputError, within seconds, where the place cannot be reached at all."""
+    def probe(self, path: str = "") -> None:
+        """InputError, within seconds, where the place, or that file in it, cannot be reached at all."""
         ...
 
     def uri(self, path: str) -> str:

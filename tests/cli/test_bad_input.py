@@ -59,7 +59,8 @@ def refused(run: Callable[..., Any], *arguments: object) -> str:
             ("--model", "torchvision:alexnet", "--weights", "none", "--input-size", "8"),
             "--model torchvision:alexnet: a forward pass of 8 x 8 pixels raised RuntimeError: .*--input-size",
         ),
-        ((*MODEL, "--weights", "s3://bucket/a.pth"), "--weights s3://bucket/a.pth: only files can be read yet"),
+        ((*MODEL, "--weights", "gs://bucket/a.pth"), "--weights gs://bucket: gs:// cannot be read; .* or an s3:// URI"),
+        ((*MODEL, "--config", "gs://bucket/a.yaml"), "--config gs://bucket: gs:// cannot be read; .* or an s3:// URI"),
         ((), "--model: is required"),
         (
             (*MODEL, "--layer", "layer5"),

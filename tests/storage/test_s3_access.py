@@ -48,6 +48,7 @@ class TestAccess:
         for error in self.failing(s3_store):
             assert "no credentials were found" in str(error)
             assert "AWS_PROFILE" in str(error)
+            assert """--runtime-env-json '{"env_vars": ...}'""" in str(error)
 
     @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
     def test_wrong_credentials_are_said_and_never_shown(self, s3_server, s3_store, monkeypatch, name):
