@@ -121,6 +121,9 @@ class TestWhatIsRefused:
             ("shard-size", "-3", ["greater than or equal to 1"]),
             ("limit", "0", ["greater than or equal to 1"]),
             ("max-pixels", "178956971", ["less than or equal to 178956970"]),
+            ("decode-timeout", "0", ["greater than 0"]),
+            ("decode-timeout", "nan", []),
+            ("decode-timeout", "soon", ["number"]),
             ("mean", "0.5,0.5", ["three numbers", "0.485,0.456,0.406"]),
             ("mean", "a,b,c", ["three numbers"]),
             ("mean", "nan,0,0", ["three numbers"]),
@@ -330,6 +333,7 @@ HOW_FAST_OR_WHERE: dict[str, Any] = {
     "gpus-per-worker": 0.5,
     "overwrite": True,
     "fail-on-error": True,
+    "decode-timeout": 5,
 }
 
 

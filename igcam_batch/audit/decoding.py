@@ -6,6 +6,7 @@ from igcam_batch.audit.work import Work
 from igcam_batch.storage import open_store
 from igcam_batch.tables.plan import read_plan
 from igcam_batch.worker.read import read_shard
+from igcam_batch.worker.watchdog import Watchdog
 
 
 def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
@@ -14,6 +15,13 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
     shard = int(row["id"])
     start = shard * work.shard_size
     stop = min(start + work.shard_size, work.images)
-    manifest = read_plan(open_store(config.output), start, stop, work.plan)
-    masks = config.objects == "masks"
-    return read_shard(shard, manifest, work.recipe, config.max_pixels, masks).to_row()
+    output = open_store(config.output)
+    return read_shard(
+        shard,
+        read_plan(output, start, stop, work.plan),
+        work.recipe,
+        config.max_pixels,
+        masks=config.objects == "masks",
+        first=start,
+        watchdog=Watchdog(output, work.plan, config.decode_timeout),
+    ).to_row()

@@ -153,6 +153,14 @@ class AuditConfig(BaseModel):
     max_pixels: int = _flag(
         100_000_000, "larger images are recorded as failures unread", metavar="N", ge=1, le=178_956_970
     )
+    decode_timeout: float = _flag(
+        60,
+        "an image that takes longer to decode is recorded as a failure",
+        metavar="SECONDS",
+        affects_results=False,
+        gt=0,
+        le=86_400,
+    )
 
     precision: PrecisionName = _flag("fp32", "arithmetic of the network")
     heatmap_dtype: HeatmapDtype = _flag("float32", "how maps are stored")
