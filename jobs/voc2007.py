@@ -203,7 +203,9 @@ def _times(config: AuditConfig, images: int) -> str:
 def _pixels(config: AuditConfig, recipe: Recipe, images: int) -> np.ndarray:
     """(n, 3, size, size) uint8 of the first images that can be read."""
     found = []
-    for table in open_source(find_place(config.input), config.layout, Wanted(config.image_set)).tables:
+    for table in open_source(
+        find_place(config.input, follow_links=config.follow_links), config.layout, Wanted(config.image_set)
+    ).tables:
         for _, data in fetch(table.slice(0, images).to_pylist()):
             if not isinstance(data, OSError):
                 found.append(recipe.pixels(decode(data, config.max_pixels)))

@@ -320,6 +320,7 @@ ANOTHER: dict[str, Any] = {
     "heatmap-dtype": "float16",
     "shard-size": 5,
     "limit": 10,
+    "follow-links": True,
 }
 # These two do not go with those above: each stands with what it needs.
 ANOTHER_ALONE: dict[str, dict[str, Any]] = {

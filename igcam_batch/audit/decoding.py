@@ -22,6 +22,7 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
         work.recipe,
         config.max_pixels,
         masks=config.objects == "masks",
+        within=work.within,
         first=start,
         watchdog=Watchdog(output, work.plan, config.decode_timeout),
     ).to_row()

@@ -17,7 +17,7 @@ from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
-from igcam_batch.sources import Place, find_place
+from igcam_batch.sources import Place, boundary, find_place
 from igcam_batch.storage import LocalStore, Store, open_store
 from igcam_batch.tables import committed_shards
 from igcam_batch.tables.record import (
@@ -77,7 +77,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     began = time.perf_counter()
     progress = progress or Silent()
     config = _absolute(config)
-    place, output = find_place(config.input), open_store(config.output)
+    place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
     _check_places(place, output)
     record = _existing_run(config, output)
     model = load_model(config)
@@ -94,7 +94,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     before = count_commits(output, record.images)
     progress.planned(record.images, record.shards, before.scored + before.failed)
     todo = [shard for shard in range(record.shards) if shard not in done]
-    computing, taking_part = _run(config, model, record, replicas, todo, progress)
+    computing, taking_part = _run(config, model, record, replicas, todo, progress, boundary(place, record.layout))
 
     status = count_commits(output, record.images)
     if status.remaining:
@@ -181,6 +181,7 @@ def _run(
     replicas: Replicas,
     shards: list[int],
     progress: Progress,
+    within: str | None,
 ) -> tuple[float, set[Replica]]:
     """Run the shards; the seconds that took, and who took part."""
     if not shards:
@@ -194,6 +195,7 @@ def _run(
         images=record.images,
         sha256=model.sha256,
         labels=record.labels,
+        within=within,
     )
     began = math.inf
     taking_part = set()

@@ -18,6 +18,7 @@ class Work:
         images: images in the plan.
         sha256: of the model's weights.
         labels: the dataset's labels, where they name the model's classes.
+        within: directory on disk that links do not lead out of; None: they lead anywhere.
     """
 
     config: str
@@ -27,6 +28,7 @@ class Work:
     images: int
     sha256: str
     labels: tuple[str, ...]
+    within: str | None = None
 
     def settings(self) -> AuditConfig:
         """The settings again."""

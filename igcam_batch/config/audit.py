@@ -60,6 +60,7 @@ class AuditConfig(BaseModel):
     image_set: str | None = _flag(
         None, "part of a dataset: of VOC as test or 2007/test, of COCO as val2017", metavar="NAME", min_length=1
     )
+    follow_links: bool = _flag(False, "take what symbolic links on disk lead to outside of INPUT")
     objects: ObjectsName = _flag("boxes", "what of an annotation says where an object is")
     difficult: DifficultName = _flag("keep", "objects that VOC calls difficult, and COCO crowds")
     model: str = _flag(..., "the CNN that is explained", metavar=MODELS.replace(", ", " | "))

@@ -59,6 +59,9 @@ def voc_rows(store: Store, wanted: Wanted, notes: Notes) -> Iterator[ImageRow]:
             stem = PurePosixPath(entry.path).stem
             seen.add(stem)
             row = image_row(store, entry)
+            if ".." in PurePosixPath(entry.path).parts:
+                yield replace(row, problem=Problem("read", f"{root}{SETS}/{name}.txt: {entry.path} climbs out"))
+                continue
             if stem in masked:
                 row = replace(row, mask_uri=store.uri(f"{root}{MASKS}/{stem}.png"))
             if stem in annotated:

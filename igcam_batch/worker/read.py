@@ -23,6 +23,7 @@ def read_shard(
     max_pixels: int,
     masks: bool = False,
     *,
+    within: str | None = None,
     first: int = 0,
     watchdog: Watchdog | None = None,
 ) -> DecodedShard:
@@ -34,6 +35,7 @@ def read_shard(
         recipe: how an image becomes the model's input.
         max_pixels: larger images become failures.
         masks: whether the outlines of objects are wanted.
+        within: a directory on disk that links do not lead out of; None: they lead anywhere.
         first: row of the plan at which the manifest begins.
         watchdog: ends the process where an image takes too long to decode; None: it takes as long as it takes.
     """
@@ -48,11 +50,11 @@ def read_shard(
         else:
             numbers.append(number)
     images, pixels = [], []
-    for number, (row, data) in zip(numbers, fetch([rows[number - first] for number in numbers]), strict=True):
+    for number, (row, data) in zip(numbers, fetch([rows[number - first] for number in numbers], within), strict=True):
         try:
             if isinstance(data, OSError):
                 raise data
-            segmentation = read_uri(row["mask_uri"]) if masks and row["mask_uri"] else None
+            segmentation = read_uri(row["mask_uri"], within) if masks and row["mask_uri"] else None
             with watchdog.over(number) if watchdog else nullcontext():
                 image = decode(data, max_pixels)
                 values = recipe.pixels(image)
