@@ -40,6 +40,20 @@ class TestWhereSettingsComeFrom:
             {"input": "a", "output": "b", "model": "timm:resnet18", "steps": "20", "method": ("grad-cam", "grad-cam++")}
         )
 
+    @pytest.mark.parametrize(
+        "tag", ["python/object/apply:os.mkdir", "python/object/new:os.mkdir", "python/name:os.mkdir"]
+    )
+    def test_a_file_that_would_run_code_does_not(self, yaml_file, tmp_path, tag):
+        file = yaml_file(f"model: !!{tag} [{tmp_path}/ran]\n")
+        for settings, named in ((NEEDED | {"class-map": file}, None), (NEEDED, file)):
+            with pytest.raises(InputError, match="neither YAML nor JSON"):
+                load_config(settings, named)
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_file_that_is_nested_without_end_is_refused(self, yaml_file):
+        with pytest.raises(InputError, match="neither YAML nor JSON"):
+            load_config(NEEDED, yaml_file("a: " + "[" * 100_000))
+
     def test_a_flag_wins_over_the_file_and_leaves_the_rest_of_it(self, yaml_file):
         merged = load_config(NEEDED | {"steps": "7"}, yaml_file("steps: 20\nrule: trapezoid\n"))
         assert (merged.steps, merged.rule) == (7, "trapezoid")

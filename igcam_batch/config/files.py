@@ -31,7 +31,7 @@ def read_mapping(file: str) -> dict[str, Any]:
         content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_AsWritten)  # noqa: S506  # a SafeLoader
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError("must hold values by name, as in 'name: value'")

@@ -55,7 +55,8 @@ def _members(tar: tarfile.TarFile, uri: str) -> Iterator[tarfile.TarInfo]:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"{uri}: member {member.name!r}: its path climbs out of the archive; it is not read")
-        if member.isreg() and not path.name.startswith("."):
+        # Links are not followed; of a sparse file, what it says of its size is not where its bytes lie.
+        if member.isreg() and not member.issparse() and not path.name.startswith("."):
             yield member
 
 
@@ -76,7 +77,7 @@ def _samples(tar: tarfile.TarFile, members: list[tarfile.TarInfo], file: str, ur
         if PurePosixPath(member.name).suffix.lower() in _SAID:
             try:
                 said_labels, said_boxes = _said(tar, member)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 problem = Problem("annotation", f"{uri}: {member.name}: {' '.join(str(error).split())}")
                 continue
             labels, boxes = labels or said_labels, boxes or said_boxes
