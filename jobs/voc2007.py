@@ -204,7 +204,8 @@ def _times(config: AuditConfig, images: int) -> str:
 def _pixels(config: AuditConfig, recipe: Recipe, images: int) -> np.ndarray:
     """(n, 3, size, size) uint8 of the first images that can be read."""
     found: list[np.ndarray] = []
-    for table in open_source(find_place(config.input), config.layout, Wanted(config.image_set)).tables:
+    place = find_place(config.input, follow_links=config.follow_links)
+    for table in open_source(place, config.layout, Wanted(config.image_set)).tables:
         for _, data in fetch(table.slice(0, images).to_pylist()):
             with suppress(DecodeError):
                 if not isinstance(data, OSError):

@@ -40,6 +40,20 @@ class TestWhereSettingsComeFrom:
             {"input": "a", "output": "b", "model": "timm:resnet18", "steps": "20", "method": ("grad-cam", "grad-cam++")}
         )
 
+    @pytest.mark.parametrize(
+        "tag", ["python/object/apply:os.mkdir", "python/object/new:os.mkdir", "python/name:os.mkdir"]
+    )
+    def test_a_file_that_would_run_code_does_not(self, yaml_file, tmp_path, tag):
+        file = yaml_file(f"model: !!{tag} [{tmp_path}/ran]\n")
+        for settings, named in ((NEEDED | {"class-map": file}, None), (NEEDED, file)):
+            with pytest.raises(InputError, match="neither YAML nor JSON"):
+                load_config(settings, named)
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_file_that_is_nested_without_end_is_refused(self, yaml_file):
+        with pytest.raises(InputError, match="neither YAML nor JSON"):
+            load_config(NEEDED, yaml_file("a: " + "[" * 100_000))
+
     def test_a_flag_wins_over_the_file_and_leaves_the_rest_of_it(self, yaml_file):
         merged = load_config(NEEDED | {"steps": "7"}, yaml_file("steps: 20\nrule: trapezoid\n"))
         assert (merged.steps, merged.rule) == (7, "trapezoid")
@@ -121,6 +135,9 @@ class TestWhatIsRefused:
             ("shard-size", "-3", ["greater than or equal to 1"]),
             ("limit", "0", ["greater than or equal to 1"]),
             ("max-pixels", "178956971", ["less than or equal to 178956970"]),
+            ("decode-timeout", "0", ["greater than 0"]),
+            ("decode-timeout", "nan", []),
+            ("decode-timeout", "soon", ["number"]),
             ("mean", "0.5,0.5", ["three numbers", "0.485,0.456,0.406"]),
             ("mean", "a,b,c", ["three numbers"]),
             ("mean", "nan,0,0", ["three numbers"]),
@@ -317,6 +334,7 @@ ANOTHER: dict[str, Any] = {
     "heatmap-dtype": "float16",
     "shard-size": 5,
     "limit": 10,
+    "follow-links": True,
 }
 # These two do not go with those above: each stands with what it needs.
 ANOTHER_ALONE: dict[str, dict[str, Any]] = {
@@ -330,6 +348,7 @@ HOW_FAST_OR_WHERE: dict[str, Any] = {
     "gpus-per-worker": 0.5,
     "overwrite": True,
     "fail-on-error": True,
+    "decode-timeout": 5,
 }
 
 

@@ -12,6 +12,7 @@ from igcam_batch.tables import Piece
 from igcam_batch.tables.plan import read_plan
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.read import read_shard
+from igcam_batch.worker.watchdog import Watchdog
 
 
 def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
@@ -27,7 +28,10 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
         else:
             manifest = read_plan(output, piece.start, piece.stop, work.plan)
             masks = config.objects == "masks"
-            decoded = read_shard(piece, manifest, work.recipe, config.max_pixels, masks)
+            watchdog = Watchdog(output, work.plan, config.decode_timeout)
+            decoded = read_shard(
+                piece, manifest, work.recipe, config.max_pixels, masks, within=work.within, watchdog=watchdog
+            )
     except Exception as error:  # it travels as a value: an exception would only be logged by Ray
         trouble = Trouble.of(error)
     return (decoded or DecodedShard.nothing(piece)).to_row() | asdict(trouble)

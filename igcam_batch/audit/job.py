@@ -23,7 +23,7 @@ from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
-from igcam_batch.sources import Place, find_place
+from igcam_batch.sources import Place, boundary, find_place
 from igcam_batch.storage import LocalStore, Store, open_store
 from igcam_batch.storage.claim import Claim, this_process
 from igcam_batch.tables import Piece, committed_shards, read_commit
@@ -86,7 +86,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     began = time.perf_counter()
     progress = progress or Silent()
     config = _absolute(config)
-    place, output = find_place(config.input), open_store(config.output)
+    place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
     _check_places(place, output)
     with output.claim(CLAIM, this_process()) as claim:
         return _go_on(config, place, output, progress, claim, began)
@@ -108,7 +108,7 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
         todo = gathering.unfinished() + (gathering.failed() if config.retry_failures else [])
         progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
         rounds = Rounds(
-            _executing(config, model, record, replicas),
+            _executing(config, model, place, record, replicas),
             gathering,
             partial(put_crash, output, record, config),
             progress,
@@ -203,7 +203,7 @@ def _check_model(config: AuditConfig, model: LoadedModel) -> None:
         raise InputError(f"--shift {config.shift}: nothing is left of an input of {model.recipe.size} pixels")
 
 
-def _executing(config: AuditConfig, model: LoadedModel, record: RunRecord, replicas: Replicas) -> Execute:
+def _executing(config: AuditConfig, model: LoadedModel, place: Place, record: RunRecord, replicas: Replicas) -> Execute:
     """What runs pieces of this run on the cluster."""
     work = Work(
         config=config.model_dump_json(by_alias=True),
@@ -212,6 +212,7 @@ def _executing(config: AuditConfig, model: LoadedModel, record: RunRecord, repli
         sha256=model.sha256,
         labels=record.labels,
         environment=travelling(os.environ),
+        within=boundary(place, record.layout),
     )
     return partial(execute, work, replicas)
 

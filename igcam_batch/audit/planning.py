@@ -43,7 +43,7 @@ def begin(
         if not planned.images:
             raise InputError(
                 f"INPUT {place.uri}: no images in it as --layout {source.layout}; their files are named "
-                f"{' '.join(sorted(SUFFIXES))}"
+                + "; ".join([" ".join(sorted(SUFFIXES)), *source.notes.lines()])
             )
         numbered = tuple(_numbered(config, place, source, planned))
         if config.targets.needs_labels:

@@ -17,6 +17,7 @@ class Work:
         sha256: of the model's weights.
         labels: the dataset's labels, where they name the model's classes.
         environment: the driver's AWS settings, without a secret among them.
+        within: directory on disk that links do not lead out of; None: they lead anywhere.
     """
 
     config: str
@@ -25,6 +26,7 @@ class Work:
     sha256: str
     labels: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    within: str | None = None
 
     def settings(self) -> AuditConfig:
         """The settings again."""

@@ -123,5 +123,6 @@ def demo(output: str) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"igcam-batch: {message}", err=True)
+    line = "".join(char if char.isprintable() else " " for char in message)  # it may quote a file that is hostile
+    click.echo(f"igcam-batch: {line}", err=True)
     sys.exit(code)

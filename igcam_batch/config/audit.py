@@ -60,6 +60,7 @@ class AuditConfig(BaseModel):
     image_set: str | None = _flag(
         None, "part of a dataset: of VOC as test or 2007/test, of COCO as val2017", metavar="NAME", min_length=1
     )
+    follow_links: bool = _flag(False, "take what symbolic links on disk lead to outside of INPUT")
     objects: ObjectsName = _flag("boxes", "what of an annotation says where an object is")
     difficult: DifficultName = _flag("keep", "objects that VOC calls difficult, and COCO crowds")
     model: str = _flag(..., "the CNN that is explained", metavar=MODELS.replace(", ", " | "))
@@ -154,6 +155,14 @@ class AuditConfig(BaseModel):
     )
     max_pixels: int = _flag(
         100_000_000, "larger images are recorded as failures unread", metavar="N", ge=1, le=178_956_970
+    )
+    decode_timeout: float = _flag(
+        60,
+        "an image that takes longer to decode is recorded as a failure",
+        metavar="SECONDS",
+        affects_results=False,
+        gt=0,
+        le=86_400,
     )
 
     precision: PrecisionName = _flag("fp32", "arithmetic of the network")

@@ -38,7 +38,7 @@ def parse_mapping(data: bytes) -> dict[str, Any]:
     """What such a file holds, from its bytes; ValueError likewise."""
     try:
         content = yaml.load(data.decode(), Loader=_AsWritten)  # noqa: S506  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError("must hold values by name, as in 'name: value'")

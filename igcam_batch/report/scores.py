@@ -4,6 +4,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+from rich.markup import escape
 from rich.table import Table
 
 from igcam_batch.names import PAPER_METRICS
@@ -25,8 +26,8 @@ def score_table(output: str) -> Table:
         again = (row["image_id"], row["target"]) == previous
         previous = (row["image_id"], row["target"])
         table.add_row(
-            "" if again else PurePosixPath(row["image_id"]).name,
-            "" if again else f"{row['target_name'] or row['target']} {row['confidence']:.2f}",
+            "" if again else escape(PurePosixPath(row["image_id"]).name),
+            "" if again else f"{escape(row['target_name'] or str(row['target']))} {row['confidence']:.2f}",
             row["method"],
             *(_percent(row[metric]) for metric in PAPER_METRICS),
         )

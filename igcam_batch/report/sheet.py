@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from igcam_batch.errors import InputError
 from igcam_batch.images import Recipe, decode
-from igcam_batch.sources import SIDES
+from igcam_batch.sources import SIDES, boundary, find_place
 from igcam_batch.storage import open_store
 from igcam_batch.tables import read_heatmaps, read_scores
 from igcam_batch.tables.plan import read_plan
@@ -38,6 +38,8 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
     if record is None:
         raise InputError(f"{output}: holds no audit")
     recipe = record.model.recipe
+    place = find_place(record.config["input"], follow_links=record.config.get("follow-links", False))
+    within = boundary(place, record.layout)
     scores = read_scores(output).to_pylist()
     maps = read_heatmaps(output, recipe.size)["heatmap"].combine_chunks().to_numpy_ndarray()
     planned = {row["image_id"]: row for row in read_plan(store, 0, min(images, record.images), record.plan).to_pylist()}
@@ -55,7 +57,7 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
     axes = figure.subplots(len(shown), columns, squeeze=False)
     for line, indices in zip(axes, shown, strict=True):
         first = scores[indices[0]]
-        pixels, boxes = _as_the_model_saw(planned[first["image_id"]], recipe, record.config["max-pixels"])
+        pixels, boxes = _as_the_model_saw(planned[first["image_id"]], recipe, record.config["max-pixels"], within)
         name = first["target_name"] or f"class {first['target']}"
         _picture(line[0], pixels, f"{name}, confidence {first['confidence']:.2f}", boxes)
         for position, index in enumerate(indices):
@@ -66,9 +68,11 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _as_the_model_saw(planned: dict[str, Any], recipe: Recipe, max_pixels: int) -> tuple[np.ndarray, list[Any]]:
+def _as_the_model_saw(
+    planned: dict[str, Any], recipe: Recipe, max_pixels: int, within: str | None
+) -> tuple[np.ndarray, list[Any]]:
     """(size, size, 3) uint8, and the boxes on it."""
-    [(_, data)] = fetch([planned])
+    [(_, data)] = fetch([planned], within)
     if isinstance(data, OSError):
         raise data
     image = decode(data, max_pixels)
@@ -89,7 +93,7 @@ def _picture(
         axes.imshow(heat, cmap=_COLOURS, vmin=0, vmax=1, alpha=opacity)
     for left, top, right, bottom in boxes or ():
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="white", linewidth=1.5))
-    axes.set_title(title, fontsize=8)
+    axes.set_title(title, fontsize=8, parse_math=False)  # a class may be called $x$
     axes.set_axis_off()
 
 

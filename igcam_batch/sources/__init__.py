@@ -3,7 +3,7 @@
 from igcam_batch.sources.boxes import SIDES
 from igcam_batch.sources.folder import class_directories
 from igcam_batch.sources.layouts import find_layout, open_source
-from igcam_batch.sources.place import Place, find_place
+from igcam_batch.sources.place import Place, boundary, find_place
 from igcam_batch.sources.rows import SUFFIXES, Box, ImageRow, Part, Problem
 from igcam_batch.sources.schema import BOX, CARRIED, MANIFEST, manifest_schema, manifest_table
 from igcam_batch.sources.source import Notes, Source, Wanted
@@ -22,6 +22,7 @@ __all__ = [
     "Problem",
     "Source",
     "Wanted",
+    "boundary",
     "class_directories",
     "find_layout",
     "find_place",

@@ -19,7 +19,7 @@ from igcam_batch.sources.schema import in_tables
 from igcam_batch.sources.source import Notes, Source, Wanted
 from igcam_batch.sources.voc import voc_rows, years
 from igcam_batch.sources.webdataset import webdataset_rows
-from igcam_batch.storage import Entry, Store
+from igcam_batch.storage import Entry, LocalStore, Store
 
 _Rows = Callable[[Place, Wanted, Notes], Iterator[ImageRow]]
 _ROWS: dict[LayoutName, _Rows] = {
@@ -56,9 +56,8 @@ def open_source(place: Place, layout: LayoutName = "auto", wanted: Wanted | None
         raise InputError(f"INPUT {place.uri}: is a file, and no {layout}; name a directory, or another --layout")
     if wanted.image_set is not None and layout not in _WITH_SETS:
         raise InputError(f"--image-set {wanted.image_set}: {place.uri} is a {layout}, which has no image sets")
-    if layout in _TABLES:
-        return Source(layout, _TABLES[layout](place, notes), notes)
-    return Source(layout, in_tables(_ROWS[layout](place, wanted, notes)), notes)
+    tables = _TABLES[layout](place, notes) if layout in _TABLES else in_tables(_ROWS[layout](place, wanted, notes))
+    return Source(layout, _noting_links(tables, place.store, notes), notes)
 
 
 def find_layout(place: Place, notes: Notes | None = None) -> LayoutName:
@@ -109,6 +108,14 @@ def _packed(store: Store, entries: Iterable[Entry]) -> LayoutName | None:
                 return "parquet"
             tables = False  # what the first does not hold, others of its kind hardly do
     return None
+
+
+def _noting_links(tables: Iterator[pa.Table], store: Store, notes: Notes) -> Iterator[pa.Table]:
+    """The same tables, and at their end a note on the links that were not followed."""
+    yield from tables
+    if isinstance(store, LocalStore):
+        for path in store.links_left_out:
+            notes.add("links lead out of INPUT and were left out; --follow-links takes them", store.uri(path))
 
 
 def _of_file(open_file: Callable[[str], object], file: str) -> LayoutName:

@@ -134,7 +134,7 @@ class _Columns:
             try:
                 boxes = json.loads(value) if isinstance(value, str) else value
                 found.append([asdict(box) for box in map(box_of, boxes or ()) if self._means_something(box, number)])
-            except (TypeError, ValueError, KeyError, AttributeError) as error:
+            except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
                 raise InputError(
                     f"{self._uri}: {self._where(number)}: boxes must be a list of objects with label, "
                     f"{', '.join(SIDES)}, as numbers: {_said(error)}"

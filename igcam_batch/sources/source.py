@@ -37,8 +37,9 @@ class Notes:
         self._first.setdefault(what, example)
 
     def lines(self) -> list[str]:
-        """A line for each kind."""
-        return [f"{count} {what}; the first: {self._first[what]}" for what, count in self._count.items()]
+        """A line for each kind; what a terminal would obey, in the name of a file or a class, is a blank."""
+        lines = [f"{count} {what}; the first: {self._first[what]}" for what, count in self._count.items()]
+        return ["".join(char if char.isprintable() else " " for char in line) for line in lines]
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,9 @@ def voc_rows(store: Store, wanted: Wanted, notes: Notes) -> Iterator[ImageRow]:
         for row in rows:
             stem = PurePosixPath(row.image_id).stem
             seen.add(stem)
+            if ".." in PurePosixPath(row.image_id).parts:
+                yield replace(row, problem=Problem("read", f"{root}{SETS}/{name}.txt: {row.image_id} climbs out"))
+                continue
             if stem in masked:
                 row = replace(row, mask_uri=store.uri(f"{root}{MASKS}/{stem}.png"))
             if stem in annotated:

@@ -60,7 +60,8 @@ def _members(tar: tarfile.TarFile, uri: str) -> Iterator[tarfile.TarInfo]:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"{uri}: member {member.name!r}: its path climbs out of the archive; it is not read")
-        if member.isreg() and not path.name.startswith("."):
+        # Links are not followed; of a sparse file, what it says of its size is not where its bytes lie.
+        if member.isreg() and not member.issparse() and not path.name.startswith("."):
             yield member
 
 
@@ -107,7 +108,7 @@ def _row(
     for member in said:
         try:
             said_labels, said_boxes = _said(tar, member)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problem = Problem("annotation", f"{uri}: {member.name}: {' '.join(str(error).split())}")
             continue
         for box in said_boxes:

@@ -8,8 +8,11 @@ from igcam_batch.storage.store import ChangedError, Entry, Store, Version
 __all__ = ["ChangedError", "Claim", "Entry", "LocalStore", "Store", "Version", "open_store", "this_process"]
 
 
-def open_store(uri: str) -> Store:
-    """The store that a path, a `file://` or an `s3://` URI names; InputError for a scheme there is no store for."""
+def open_store(uri: str, *, follow_links: bool = True) -> Store:
+    """The store that a path, a `file://` or an `s3://` URI names; InputError for a scheme there is no store for.
+
+    On disk, nothing leads out of one that is opened with `follow_links=False`; see `LocalStore`.
+    """
     scheme, separator, _ = uri.partition("://")
     if scheme == "s3" and separator:
         from igcam_batch.storage.s3 import S3Store  # boto3, for those who ask for it
@@ -17,4 +20,4 @@ def open_store(uri: str) -> Store:
         return S3Store(uri)
     if separator and scheme != "file":
         raise InputError(f"{uri}: {scheme}:// cannot be read; name a directory or an s3:// URI")
-    return LocalStore(uri.removeprefix("file://"))
+    return LocalStore(uri.removeprefix("file://"), follow_links=follow_links)

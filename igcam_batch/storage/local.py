@@ -17,17 +17,29 @@ from igcam_batch.storage.store import ChangedError, Entry, Version
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # FAT, some FUSE and network file systems
 
+_Identity = tuple[int, int]  # device and inode
+
 
 class LocalStore:
     """A directory. See `Store`.
 
     Args:
         root: path of the directory, which `write` makes if need be.
+        follow_links: whether links lead anywhere. If not, nothing is listed or read that a symbolic link, or a path
+            that climbs, takes out of the directory; links to files within it are files.
+
+    Attributes:
+        root: the directory, in full.
+        follow_links: as above.
+        links_left_out: paths of the links that `list` has come by and left out because they lead out.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, follow_links: bool = True) -> None:
         self._root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  # also takes `..` out
+        self._resolved = self._root.resolve()
         self.root = str(self._root)
+        self.follow_links = follow_links
+        self.links_left_out: dict[str, None] = {}
 
     def probe(self, path: str = "") -> None:
         """A disk is there: what is wrong with a directory or a file shows where it is used."""
@@ -37,11 +49,15 @@ class LocalStore:
         return str(self._root / path)
 
     def list(self, under: str = "", *, recursive: bool = True) -> Iterator[Entry]:
-        """Files under a directory; links to directories are not followed."""
-        yield from self._walk(self._root / under, under.rstrip("/"), recursive)
+        """Files under a directory. Where links are followed, so are those to directories, but in no circle."""
+        start, under = self._root / under, under.rstrip("/")
+        if not self._is_left_out(start, under):
+            yield from self._walk(start, under, recursive, frozenset())
 
-    def _walk(self, directory: Path, relative: str, recursive: bool) -> Iterator[Entry]:
+    def _walk(self, directory: Path, relative: str, recursive: bool, above: frozenset[_Identity]) -> Iterator[Entry]:
         try:
+            if (identity := _identity(directory)) in above:
+                return
             with os.scandir(directory) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
@@ -50,9 +66,11 @@ class LocalStore:
             if entry.name.startswith("."):
                 continue
             path = f"{relative}/{entry.name}" if relative else entry.name
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_symlink() and self._is_left_out(Path(entry.path), path):
+                continue
+            if _is_directory(entry, self.follow_links):
                 if recursive:
-                    yield from self._walk(Path(entry.path), path, recursive)
+                    yield from self._walk(Path(entry.path), path, recursive, above | {identity})
             elif details := _details(entry):
                 yield Entry(path, details.st_size, details.st_mtime)
 
@@ -60,6 +78,16 @@ class LocalStore:
         """Size and time of a file."""
         details = (self._root / path).stat()
         return Entry(path, details.st_size, details.st_mtime)
+
+    def _is_left_out(self, link: Path, path: str) -> bool:
+        if self.follow_links or self._is_within(link):
+            return False
+        if link.exists():  # and else it leads nowhere
+            self.links_left_out[path] = None
+        return True
+
+    def _is_within(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._resolved)
 
     def read(self, path: str, version: Version | None = None) -> bytes:
         """The whole file, of that version also when its end is reached."""
@@ -76,13 +104,20 @@ class LocalStore:
 
     def open(self, path: str, version: Version | None = None) -> BinaryIO:
         """The file for reading in parts; what is compared with the version is what was opened."""
-        file = (self._root / path).open("rb")
+        file = self._open(self._root / path)
         try:
             _refuse_another(file, version)
         except BaseException:
             file.close()
             raise
         return file
+
+    def _open(self, whole: Path) -> BinaryIO:
+        if self.follow_links:
+            return whole.open("rb")
+        if not self._is_within(whole):
+            raise PermissionError(errno.EPERM, f"a link leads out of {self.root}; --follow-links takes it", str(whole))
+        return open(os.path.realpath(whole), "rb", opener=_open_no_link)
 
     def write(self, path: str, data: bytes) -> None:
         """Write beside, flush to disk, rename into place, and make the rename last."""
@@ -117,7 +152,8 @@ class LocalStore:
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
-        return (self._root / path).is_file()
+        whole = self._root / path
+        return (self.follow_links or self._is_within(whole)) and whole.is_file()
 
     def delete(self, under: str) -> None:
         """Remove a file or a directory."""
@@ -188,6 +224,24 @@ def _refuse_another(file: BinaryIO, version: Version | None) -> None:
 
 def _as_date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Opens what is no link: what was looked at may have been replaced by one."""
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _identity(directory: Path) -> _Identity:
+    details = directory.stat()
+    return details.st_dev, details.st_ino
+
+
+def _is_directory(entry: os.DirEntry[str], follow_links: bool) -> bool:
+    """Whether it is a directory to go into; False for a link that cannot be followed."""
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:
+        return False
 
 
 def _details(entry: os.DirEntry[str]) -> os.stat_result | None:

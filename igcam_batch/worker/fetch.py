@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -19,22 +20,26 @@ _ROWS_AT_ONCE = 64  # of a column of images
 _FROM_S3, _FROM_DISK = 16, 2  # images that are asked for at a time; a warm disk answers before a thread is there
 
 
-def fetch(rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bytes | OSError]]:
+def fetch(rows: list[dict[str, Any]], within: str | None = None) -> Iterator[tuple[dict[str, Any], bytes | OSError]]:
     """Each row of a manifest with the bytes of its image, or with why they cannot be had; in the order of the rows.
 
     Several are asked for at a time, so that memory holds those few beside the one that is taken, and not the shard.
+
+    Args:
+        rows: of the manifest.
+        within: a directory on disk that links do not lead out of; None: they lead anywhere.
     """
     for column, together in groupby(rows, key=_column_of):
         some = list(together)
         if column is None:
-            yield from zip(some, ahead(_attempt, some, _at_once(some)), strict=True)
+            yield from zip(some, ahead(partial(_attempt, within=within), some, _at_once(some)), strict=True)
         else:
-            yield from zip(some, _column(*column, some), strict=True)
+            yield from zip(some, _column(*column, some, within), strict=True)
 
 
-def read_uri(uri: str) -> bytes:
+def read_uri(uri: str, within: str | None = None) -> bytes:
     """A whole file; OSError where that fails."""
-    store, name = _opened(uri)
+    store, name = _opened(uri, within)
     return store.read(name)
 
 
@@ -48,17 +53,19 @@ def _at_once(rows: list[dict[str, Any]]) -> int:
     return _FROM_S3 if any(row["uri"].startswith("s3://") for row in rows) else _FROM_DISK
 
 
-def _opened(uri: str) -> tuple[Store, str]:
+def _opened(uri: str, within: str | None) -> tuple[Store, str]:
+    if within is not None:
+        return open_store(within, follow_links=False), uri.removeprefix(f"{within.rstrip('/')}/")
     directory, _, name = uri.rpartition("/")
     return open_store(directory or "/"), name
 
 
-def _attempt(row: Row) -> bytes | OSError:
+def _attempt(row: Row, within: str | None) -> bytes | OSError:
     """A file, or a member of a tar."""
     part = row["part"]
     version = _version(part or row)
     try:
-        store, name = _opened(part["file"] if part else row["uri"])
+        store, name = _opened(part["file"] if part else row["uri"], within)
         if part:
             return store.read_range(name, part["offset"], row["size"], version)
         return store.read(name, version)
@@ -84,13 +91,13 @@ def _since_planned(error: OSError, version: Version) -> OSError:
     return OSError(error.errno, line, error.filename)
 
 
-def _column(file: str, column: str, rows: list[dict[str, Any]]) -> Iterator[bytes | OSError]:
+def _column(file: str, column: str, rows: list[dict[str, Any]], within: str | None) -> Iterator[bytes | OSError]:
     """The bytes in some rows, ascending, of a column of a Parquet file, all of them of the version that was planned."""
     wanted = [row["part"]["row"] for row in rows]
     version = _version(rows[0]["part"])
     given = 0
     try:
-        for value in _values(file, column, wanted, version):
+        for value in _values(file, column, wanted, version, within):
             yield OSError("its row holds no image") if value is None else value
             given += 1
     except (OSError, pa.ArrowException) as error:
@@ -99,9 +106,9 @@ def _column(file: str, column: str, rows: list[dict[str, Any]]) -> Iterator[byte
         yield from [said] * (len(wanted) - given)
 
 
-def _values(file: str, column: str, wanted: list[int], version: Version) -> Iterator[bytes | None]:
+def _values(file: str, column: str, wanted: list[int], version: Version, within: str | None) -> Iterator[bytes | None]:
     """Reads the row groups that are wanted, one at a time, and of them that column alone, no further than it must."""
-    store, path = _opened(file)
+    store, path = _opened(file, within)
     with store.open(path, version) as stream:
         parquet = pq.ParquetFile(stream, pre_buffer=False)
         groups = [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]

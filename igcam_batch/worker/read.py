@@ -1,11 +1,11 @@
 """Read and decode the images of a shard. A broken one costs itself alone."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from igcam_batch.images import DecodeError, Recipe, decode
 from igcam_batch.sources import SIDES
@@ -13,9 +13,19 @@ from igcam_batch.tables import FAILURES, Piece, decoded_schema
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.fetch import fetch, read_uri
 from igcam_batch.worker.masks import object_masks
+from igcam_batch.worker.watchdog import Watchdog
 
 
-def read_shard(piece: Piece, manifest: pa.Table, recipe: Recipe, max_pixels: int, masks: bool = False) -> DecodedShard:
+def read_shard(
+    piece: Piece,
+    manifest: pa.Table,
+    recipe: Recipe,
+    max_pixels: int,
+    masks: bool = False,
+    *,
+    within: str | None = None,
+    watchdog: Watchdog | None = None,
+) -> DecodedShard:
     """Bring every image of a piece to the model's size.
 
     Args:
@@ -24,17 +34,30 @@ def read_shard(piece: Piece, manifest: pa.Table, recipe: Recipe, max_pixels: int
         recipe: how an image becomes the model's input.
         max_pixels: larger images become failures.
         masks: whether the outlines of objects are wanted.
+        within: a directory on disk that links do not lead out of; None: they lead anywhere.
+        watchdog: ends the process where an image takes too long to decode; None: it takes as long as it takes.
     """
     rows = manifest.to_pylist()
-    failures = [_failure(row, row["problem"]["stage"], row["problem"]["error"]) for row in rows if row["problem"]]
+    first = piece.start
+    verdicts = watchdog.verdicts(first, piece.stop) if watchdog else {}
+    failures, numbers = [], []
+    for number, row in enumerate(rows, first):
+        if row["problem"]:
+            failures.append(_failure(row, row["problem"]["stage"], row["problem"]["error"]))
+        elif number in verdicts:
+            failures.append(_failure(row, verdicts[number].stage, verdicts[number].error))
+        else:
+            numbers.append(number)
     images, pixels = [], []
-    for row, data in fetch([row for row in rows if not row["problem"]]):
+    for number, (row, data) in zip(numbers, fetch([rows[number - first] for number in numbers], within), strict=True):
         try:
             if isinstance(data, OSError):
                 raise data
-            image = decode(data, max_pixels)
-            values = recipe.pixels(image)
-            objects = _masks(row, image, recipe) if masks else None
+            segmentation = read_uri(row["mask_uri"], within) if masks and row["mask_uri"] else None
+            with watchdog.over(number) if watchdog else nullcontext():
+                image = decode(data, max_pixels)
+                values = recipe.pixels(image)
+                objects = object_masks(row, segmentation, image.size, recipe) if masks else None
         except (OSError, DecodeError) as error:
             stage = "decode" if isinstance(error, DecodeError) else "read"
             failures.append(_failure(row, stage, _said(error)))
@@ -49,11 +72,6 @@ def read_shard(piece: Piece, manifest: pa.Table, recipe: Recipe, max_pixels: int
         np.stack(pixels) if pixels else np.empty((0, 3, size, size), dtype=np.uint8),
         pa.Table.from_pylist(failures, schema=FAILURES),
     )
-
-
-def _masks(row: Mapping[str, Any], image: Image.Image, recipe: Recipe) -> list[dict[str, Any]]:
-    segmentation = read_uri(row["mask_uri"]) if row["mask_uri"] else None
-    return object_masks(row, segmentation, image.size, recipe)
 
 
 def _carried_along(box: Mapping[str, Any], recipe: Recipe, image_size: tuple[int, int]) -> dict[str, Any]:

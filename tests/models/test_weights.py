@@ -148,6 +148,32 @@ class TestHostileCheckpoint:
         assert "a pickle can run code" in refusal(tmp_path / "a.pth")
         assert not (tmp_path / "ran").exists()
 
+    @pytest.mark.parametrize("model", ["timm:resnet18", "torchray:vgg16_voc", "torchray:resnet50_voc"])
+    def test_in_no_other_family_of_models_does_it_run(self, tmp_path, kind, model):
+        plant(Program(tmp_path / "ran"), tmp_path / "a.pth", kind)
+        assert "a pickle can run code" in refusal(tmp_path / "a.pth", model)
+        assert not (tmp_path / "ran").exists()
+
+    def test_nor_where_it_is_called_safetensors(self, tmp_path, kind):
+        plant(Program(tmp_path / "ran"), tmp_path / "a.safetensors", kind)
+        assert "no checkpoint" in refusal(tmp_path / "a.safetensors")
+        assert not (tmp_path / "ran").exists()
+
+    def test_from_the_hub_of_timm_it_does_not_run_either(self, tmp_path, kind, monkeypatch):
+        import timm.models._builder as builder
+
+        plant(Program(tmp_path / "ran"), tmp_path / "pytorch_model.bin", kind)
+
+        def from_hub(*_arguments: object, **_options: object) -> object:
+            """What `load_state_dict_from_hf` does with a file that is no safetensors."""
+            return torch.load(tmp_path / "pytorch_model.bin", map_location="cpu", weights_only=False)
+
+        monkeypatch.setattr(builder, "load_state_dict_from_hf", from_hub)
+        monkeypatch.setattr(builder, "load_state_dict_from_url", from_hub)
+        with pytest.raises(InputError, match=r"^--model timm:resnet18 --weights DEFAULT: "):
+            build_classifier("timm:resnet18", "DEFAULT")
+        assert not (tmp_path / "ran").exists()
+
     def test_it_would_have_run(self, tmp_path, kind):
         plant(Program(tmp_path / "ran"), tmp_path / "a.pth", kind)
         if kind == "pickle":

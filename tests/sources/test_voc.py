@@ -138,6 +138,23 @@ class TestBrokenAnnotations:
         assert problem_of(row).startswith(f"{tmp_path}/Annotations/a.xml: ")
         assert "password" not in repr(row)
 
+    @pytest.mark.parametrize(
+        "inside",
+        [
+            '<!ENTITY % e SYSTEM "file:///etc/hostname"> %e;',
+            '<!ENTITY a "x"><!ENTITY b "&a;&a;">',
+            "<!ELEMENT annotation ANY>",
+        ],
+    )
+    def test_no_document_type_is_taken_at_all(self, rows, inside):
+        [row] = rows(a=f"<!DOCTYPE annotation [{inside}]>{annotation()}")
+        assert "DTD" in problem_of(row)
+
+    def test_elements_within_elements_without_end_are_gone_through_or_refused(self, rows):
+        deep, fine = rows(a=annotation("<a>" * 200_000 + "</a>" * 200_000), b=annotation(thing("cat", 1, 1, 2, 2)))
+        assert deep.labels == ()
+        assert fine.labels == ("cat",)
+
     def test_an_external_document_type_is_not_fetched(self, rows):
         [row] = rows(a='<!DOCTYPE annotation SYSTEM "http://localhost:9/voc.dtd">' + annotation())
         assert "DTD" in problem_of(row)

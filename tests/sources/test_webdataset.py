@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -85,9 +87,47 @@ class TestRows:
             tar.addfile(link)
         assert [row.image_id for row in rows(root)] == ["a.tar/1.jpg"]
 
+    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+    @pytest.mark.parametrize("name", ["1.jpg", "1.cls", "1.json"])
+    def test_follow_no_link_whatever_it_is_called(self, shards, tmp_path, kind, name):
+        (tmp_path / "secret").write_text("secret")
+        root = shards(**{"a.tar": {"0.jpg": b"x", "1.png": b"x"}})
+        with tarfile.open(root / "a.tar", "a") as tar:
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, str(tmp_path / "secret") if kind == tarfile.SYMTYPE else "0.jpg"
+            tar.addfile(link)
+        assert [(row.image_id, row.labels) for row in rows(root)] == [("a.tar/0.jpg", ()), ("a.tar/1.png", ())]
+
+    def test_unpickle_nothing(self, shards, tmp_path):
+        class Program:
+            def __reduce__(self):
+                return os.mkdir, (str(tmp_path / "ran"),)
+
+        hostile = pickle.dumps(Program(), protocol=2)
+        array = (
+            b"\x93NUMPY\x01\x00\x46\x00"
+            + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(70)
+            + hostile
+        )
+        members = {f"1.{kind}": hostile for kind in ("pickle", "pkl", "pyd", "pth", "pt", "cls", "json")}
+        [row] = rows(shards(**{"a.tar": members | {"1.jpg": hostile, "1.npy": array, "1.npz": array}}))
+        assert row.image_id == "a.tar/1.jpg"
+        assert row.problem is not None  # of the class, which is no text
+        assert not (tmp_path / "ran").exists()
+
+    def test_take_no_size_from_a_sparse_member_on_trust(self, shards):
+        root = shards(**{"a.tar": {"0.jpg": b"x"}})
+        with tarfile.open(root / "a.tar", "a", format=tarfile.PAX_FORMAT) as tar:
+            sparse = tarfile.TarInfo("1.jpg")
+            sparse.pax_headers = {"GNU.sparse.size": str(10**15), "GNU.sparse.map": "0,1", "GNU.sparse.numblocks": "1"}
+            sparse.size = 1
+            tar.addfile(sparse, io.BytesIO(b"x"))
+        assert [row.image_id for row in rows(root)] == ["a.tar/0.jpg"]
+
     @pytest.mark.parametrize(
         ("name", "data"),
         [
+            ("1.json", b"[" * 200_000),
             ("1.json", b"{"),
             ("1.json", b"\xff"),
             ("1.json", b'{"boxes": [{"label": "cat"}]}'),

@@ -28,14 +28,19 @@ class TestList:
         os.utime(Path(store.root) / "a", (0, 1_000_000_000.5))
         assert list(store.list()) == [Entry("a", 5, 1_000_000_000.5)]
 
-    def test_follows_a_link_to_a_file_but_none_to_a_directory(self, store, tmp_path):
+    def test_follows_links_to_files_and_directories_and_goes_in_no_circle(self, store, tmp_path):
         store.write("a/1.txt", b"x")
-        (tmp_path / "elsewhere").mkdir()
-        (tmp_path / "elsewhere" / "2.txt").touch()
-        (Path(store.root) / "directory").symlink_to(tmp_path / "elsewhere")
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "2.txt").touch()
+        (elsewhere / "back").symlink_to(store.root)
+        (elsewhere / "self").symlink_to(elsewhere)
+        (Path(store.root) / "directory").symlink_to(elsewhere)
+        (Path(store.root) / "other").symlink_to(elsewhere)
         (Path(store.root) / "around").symlink_to(store.root)
-        (Path(store.root) / "file.txt").symlink_to(tmp_path / "elsewhere" / "2.txt")
-        assert paths(store) == ["a/1.txt", "file.txt"]
+        (Path(store.root) / "file.txt").symlink_to(elsewhere / "2.txt")
+        assert paths(store) == ["a/1.txt", "directory/2.txt", "file.txt", "other/2.txt"]
+        assert not store.links_left_out
 
     def test_passes_over_what_is_no_file(self, store):
         store.write("a.txt", b"x")
@@ -49,6 +54,68 @@ class TestList:
         store.write("a.txt", b"x")
         (tmp_path / "link").symlink_to(store.root)
         assert paths(LocalStore(str(tmp_path / "link"))) == ["a.txt"]
+
+
+class TestConfined:
+    """A store that links do not lead out of."""
+
+    @pytest.fixture
+    def inside(self, tmp_path: Path) -> LocalStore:
+        (tmp_path / "in" / "sub").mkdir(parents=True)
+        (tmp_path / "in" / "sub" / "1.txt").write_bytes(b"in")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "secret").write_bytes(b"secret")
+        return LocalStore(str(tmp_path / "in"), follow_links=False)
+
+    def link(self, store: LocalStore, name: str, target: str | Path) -> None:
+        (Path(store.root) / name).symlink_to(target)
+
+    def test_lists_links_to_files_within_and_leaves_out_and_counts_those_that_lead_out(self, inside, tmp_path):
+        self.link(inside, "within.txt", "sub/1.txt")
+        self.link(inside, "sub_again", "sub")
+        self.link(inside, "file.txt", tmp_path / "out" / "secret")
+        self.link(inside, "climbing.txt", "../out/secret")
+        self.link(inside, "directory", tmp_path / "out")
+        self.link(inside, "twice.txt", "file.txt")
+        self.link(inside, "nowhere", tmp_path / "out" / "nothing")
+        assert paths(inside) == ["sub/1.txt", "within.txt"]
+        assert paths(inside, recursive=False) == ["within.txt"]
+        assert list(inside.links_left_out) == ["climbing.txt", "directory", "file.txt", "twice.txt"]
+
+    @pytest.mark.parametrize("path", ["file.txt", "directory/secret", "../out/secret", "sub/../../out/secret"])
+    def test_reads_nothing_outside(self, inside, tmp_path, path):
+        self.link(inside, "file.txt", tmp_path / "out" / "secret")
+        self.link(inside, "directory", tmp_path / "out")
+        for call in (inside.read, inside.open, lambda path: inside.read_range(path, 0, 3)):
+            with pytest.raises(PermissionError, match=f"leads out of {inside.root}; --follow-links takes it"):
+                call(path)
+        assert not inside.exists(path)
+        open_to_links = LocalStore(inside.root)
+        assert open_to_links.exists(path)
+        assert open_to_links.read(path) == b"secret"
+
+    def test_lists_nothing_under_a_directory_that_is_a_link_out(self, inside, tmp_path):
+        self.link(inside, "directory", tmp_path / "out")
+        assert paths(inside, "directory") == paths(inside, "../out") == []
+        assert paths(LocalStore(inside.root), "directory") == ["directory/secret"]
+
+    def test_reads_what_is_within_by_a_link_or_not(self, inside):
+        self.link(inside, "within.txt", "sub/1.txt")
+        self.link(inside, "sub_again", "sub")
+        assert [inside.read(path) for path in ("sub/1.txt", "within.txt", "sub_again/1.txt")] == [b"in"] * 3
+
+    def test_may_itself_be_named_by_a_link(self, inside, tmp_path):
+        (tmp_path / "link").symlink_to(inside.root)
+        store = LocalStore(str(tmp_path / "link"), follow_links=False)
+        assert paths(store) == ["sub/1.txt"]
+        assert store.read("sub/1.txt") == b"in"
+
+    def test_does_not_open_a_link_that_took_a_file_s_place_after_it_was_looked_at(self, inside, tmp_path, monkeypatch):
+        (Path(inside.root) / "sub" / "1.txt").unlink()
+        self.link(inside, "sub/1.txt", tmp_path / "out" / "secret")
+        monkeypatch.setattr(os.path, "realpath", str)  # as it was when it was a file
+        with pytest.raises(OSError, match="symbolic link"):
+            inside.read("sub/1.txt")
 
 
 class TestReadAndDelete:

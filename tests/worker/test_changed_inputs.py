@@ -17,6 +17,7 @@ from s3_server import S3Server
 from igcam_batch.images import Recipe
 from igcam_batch.sources import Wanted, find_place, open_source
 from igcam_batch.storage import open_store
+from igcam_batch.tables import Piece
 from igcam_batch.worker.read import read_shard
 
 RECIPE = Recipe(size=32)
@@ -34,7 +35,7 @@ def plan(place: str | Path) -> pa.Table:
 
 def read(manifest: pa.Table) -> tuple[list[str], dict[str, str]]:
     """The images that are read, and what is said of the others, all of stage `read`."""
-    shard = read_shard(0, manifest, RECIPE, 10**6)
+    shard = read_shard(Piece(0, 0, len(manifest)), manifest, RECIPE, 10**6)
     failures = shard.failures.to_pylist()
     assert {row["stage"] for row in failures} <= {"read"}
     return shard.images["image_id"].to_pylist(), {row["image_id"]: row["error"] for row in failures}
@@ -168,5 +169,5 @@ class TestInS3:
         Image.new("P", (96, 80), 8).save(mask, "PNG")
         store.write("VOCdevkit/VOC2007/SegmentationClass/1.png", mask.getvalue())
         manifest = pa.concat_tables(open_source(find_place(store.root), wanted=Wanted(masks=True)).tables)
-        shard = read_shard(0, manifest, RECIPE, 10**6, masks=True)
+        shard = read_shard(Piece(0, 0, len(manifest)), manifest, RECIPE, 10**6, masks=True)
         assert len(shard.images["masks"][0].as_py()) == 1

@@ -1,0 +1,90 @@
+"""An end to decoding that does not end: C code cannot be interrupted, so its process is, once a verdict is left.
+
+Whoever runs the shard again finds the verdict and does not decode that image.
+"""
+
+import faulthandler
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from igcam_batch.storage import Store
+
+logger = logging.getLogger(__name__)
+
+_DIRECTORY = "verdicts"  # beside the plan's files
+_EXIT_CODE = 70
+_STDERR = 2
+_GRACE = 10.0  # seconds for the verdict, before a process whose threads all stand still is ended without one
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why an image is not decoded again.
+
+    Attributes:
+        stage: as the failure table has it.
+        error: one line.
+    """
+
+    stage: str
+    error: str
+
+
+class Watchdog:
+    """Watches the images of a plan, one at a time.
+
+    Args:
+        store: OUTPUT.
+        plan: directory of the plan in it.
+        seconds: for one image.
+        end: ends the process at once, with an exit code.
+    """
+
+    def __init__(self, store: Store, plan: str, seconds: float, end: Callable[[int], object] = os._exit) -> None:
+        self._store = store
+        self._directory = f"{plan}/{_DIRECTORY}"
+        self._seconds = seconds
+        self._end = end
+
+    def verdicts(self, start: int, stop: int) -> dict[int, Verdict]:
+        """What was found of the rows from start (included) to stop (excluded) of the plan: one listing in most runs.
+
+        One that was given less time than there is now counts for nothing.
+        """
+        found = {}
+        for entry in self._store.list(self._directory, recursive=False):
+            stem = PurePosixPath(entry.path).stem
+            if stem.isdecimal() and start <= int(stem) < stop:
+                said = json.loads(self._store.read(entry.path))
+                if said["seconds"] >= self._seconds:
+                    found[int(stem)] = Verdict(said["stage"], said["error"])
+        return found
+
+    @contextmanager
+    def over(self, row: int) -> Iterator[None]:
+        """Watch while an image, a row of the plan, is decoded."""
+        timer = threading.Timer(self._seconds, self._give_up, [row])
+        timer.daemon = True
+        timer.start()
+        # Of a thread that holds the interpreter's lock, the timer's own never hears; this one needs no lock.
+        faulthandler.dump_traceback_later(self._seconds + _GRACE, exit=True, file=_STDERR)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            faulthandler.cancel_dump_traceback_later()
+
+    def _give_up(self, row: int) -> None:
+        error = f"decoding took longer than --decode-timeout {self._seconds:g} s"
+        verdict = {"stage": "decode", "error": error, "seconds": self._seconds}
+        try:
+            self._store.write(f"{self._directory}/{row}.json", json.dumps(verdict).encode())
+        except Exception:  # without a verdict the image is tried again, which is better than to wait for it here
+            logger.exception("row %d of the plan: %s; this could not be recorded", row, error)
+        self._end(_EXIT_CODE)
