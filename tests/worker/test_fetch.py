@@ -60,13 +60,13 @@ def parquet(tmp_path: Path) -> Path:
 
 def test_parquet_columns_are_read_row_group_by_row_group(parquet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    whole = pq.ParquetFile.read_row_group
+    whole = pq.ParquetFile.iter_batches
 
-    def counted(self: pq.ParquetFile, group: int, *arguments: object, **options: object) -> pa.Table:
-        read.append(group)
-        return whole(self, group, *arguments, **options)
+    def counted(self: pq.ParquetFile, size: int, row_groups: list[int], **options: Any) -> Iterator[pa.RecordBatch]:
+        read.extend(row_groups)
+        return whole(self, size, row_groups, **options)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
     found = [data for _, data in fetch(rows_of(parquet)[2:12])]
     assert found[:2] == [b"a2", b"a3"]
     assert isinstance(found[2], OSError)
