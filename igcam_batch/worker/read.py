@@ -65,6 +65,8 @@ def read_shard(
         pixels.append(values)
         boxes = [_carried_along(box, recipe, image.size) for box in row["boxes"] or ()]
         images.append(row | {"width": image.width, "height": image.height, "boxes": boxes, "masks": objects})
+    if watchdog:
+        watchdog.done()
     size = recipe.size
     return DecodedShard(
         piece,

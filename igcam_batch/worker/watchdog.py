@@ -1,6 +1,7 @@
 """An end to decoding that does not end: C code cannot be interrupted, so its process is, once a verdict is left.
 
-Whoever runs the shard again finds the verdict and does not decode that image.
+An image at which two processes died without one gets its verdict from the next. Whoever runs the shard again finds the
+verdict and does not decode that image.
 """
 
 import faulthandler
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from igcam_batch.storage import Store
+from igcam_batch.worker.claims import Claims
 
 logger = logging.getLogger(__name__)
 
@@ -51,24 +53,31 @@ class Watchdog:
         self._directory = f"{plan}/{_DIRECTORY}"
         self._seconds = seconds
         self._end = end
+        self._name = plan.replace("/", "-")
+        self._claims: Claims | None = None
 
     def verdicts(self, start: int, stop: int) -> dict[int, Verdict]:
         """What was found of the rows from start (included) to stop (excluded) of the plan: one listing in most runs.
 
-        One that was given less time than there is now counts for nothing.
+        One that was given less time than there is now counts for nothing. To be asked before any of them is decoded.
         """
+        self._claims = Claims(f"{self._name}-{start}")
+        if (culprit := self._claims.culprit()) is not None:
+            self._leave(culprit, Verdict("crash", "decoding it ended the process, twice"), None)
         found = {}
         for entry in self._store.list(self._directory, recursive=False):
             stem = PurePosixPath(entry.path).stem
             if stem.isdecimal() and start <= int(stem) < stop:
                 said = json.loads(self._store.read(entry.path))
-                if said["seconds"] >= self._seconds:
+                if said["seconds"] is None or said["seconds"] >= self._seconds:
                     found[int(stem)] = Verdict(said["stage"], said["error"])
         return found
 
     @contextmanager
     def over(self, row: int) -> Iterator[None]:
         """Watch while an image, a row of the plan, is decoded."""
+        if self._claims:
+            self._claims.take(row)
         timer = threading.Timer(self._seconds, self._give_up, [row])
         timer.daemon = True
         timer.start()
@@ -80,11 +89,20 @@ class Watchdog:
             timer.cancel()
             faulthandler.cancel_dump_traceback_later()
 
+    def done(self) -> None:
+        """The rows that `verdicts` was asked for have been gone through."""
+        if self._claims:
+            self._claims.clear()
+
     def _give_up(self, row: int) -> None:
         error = f"decoding took longer than --decode-timeout {self._seconds:g} s"
-        verdict = {"stage": "decode", "error": error, "seconds": self._seconds}
         try:
-            self._store.write(f"{self._directory}/{row}.json", json.dumps(verdict).encode())
+            self._leave(row, Verdict("decode", error), self._seconds)
         except Exception:  # without a verdict the image is tried again, which is better than to wait for it here
             logger.exception("row %d of the plan: %s; this could not be recorded", row, error)
         self._end(_EXIT_CODE)
+
+    def _leave(self, row: int, verdict: Verdict, seconds: float | None) -> None:
+        """Put a verdict; `seconds` is the time there was, None where it does not matter."""
+        said = {"stage": verdict.stage, "error": verdict.error, "seconds": seconds}
+        self._store.write(f"{self._directory}/{row}.json", json.dumps(said).encode())

@@ -1,6 +1,7 @@
 """An end to decoding that does not end: the verdict that is left, and the image that is not decoded again."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -142,6 +143,40 @@ def test_a_shard_goes_on_without_the_image_that_ended_its_process(tmp_path: Path
     assert again.stdout.startswith("['a.png', 'c.png'] [{'image_id': 'b.jpg'")
     assert "'stage': 'decode', 'error': 'decoding took longer than --decode-timeout 1 s'" in again.stdout
     assert files(LocalStore(str(tmp_path / "out"))) == ["plan/verdicts/41.json"]
+
+
+def test_an_image_at_which_two_processes_died_is_not_decoded_a_third_time(tmp_path: Path) -> None:
+    """As a crash in C code ends them, which leaves no verdict."""
+    for name in ("a.png", "b.png", "c.png"):
+        picture(ord(name[0])).save(tmp_path / name)
+    (tmp_path / "shard.py").write_text(
+        "import os, sys\n"
+        "import igcam_batch.worker.read as module\n"
+        "from igcam_batch.images import Recipe\n"
+        "from igcam_batch.sources import ImageRow, manifest_table\n"
+        "from igcam_batch.storage import LocalStore\n"
+        "from igcam_batch.worker.watchdog import Watchdog\n"
+        "decode, seen = module.decode, []\n"
+        "module.decode = lambda *given: (seen.append(1), os._exit(9) if len(seen) == 2 and 'die' in sys.argv else "
+        "decode(*given))[1]\n"
+        "manifest = manifest_table(ImageRow(name, f'{sys.argv[1]}/{name}') for name in ('a.png', 'b.png', 'c.png'))\n"
+        "dog = Watchdog(LocalStore(f'{sys.argv[1]}/out'), 'plan/x', 60)\n"
+        "shard = module.read_shard(4, manifest, Recipe(size=8), 10**8, first=40, watchdog=dog)\n"
+        "print(shard.images['image_id'].to_pylist(), shard.failures['stage'].to_pylist())\n"
+    )
+
+    def run(*arguments: str) -> tuple[int, str]:
+        environment = os.environ | {"TMPDIR": str(tmp_path)}
+        command = [sys.executable, tmp_path / "shard.py", tmp_path, *arguments]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        return ran.returncode, ran.stdout.strip()
+
+    assert run("die") == (9, "")
+    assert run() == (0, "['a.png', 'b.png', 'c.png'] []")  # once may be anybody's fault
+    assert [run("die"), run("die")] == [(9, ""), (9, "")]
+    assert run() == (0, "['a.png', 'c.png'] ['crash']")
+    assert files(LocalStore(str(tmp_path / "out"))) == ["plan/x/verdicts/41.json"]
+    assert [path.name for path in tmp_path.glob("igcam-batch-*/*")] == []
 
 
 def test_what_comes_out_is_the_same_with_and_without_one(tmp_path: Path, ended: list[int]) -> None:
