@@ -30,7 +30,14 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
             masks = config.objects == "masks"
             watchdog = Watchdog(output, work.plan, config.decode_timeout)
             decoded = read_shard(
-                piece, manifest, work.recipe, config.max_pixels, masks, within=work.within, watchdog=watchdog
+                piece,
+                manifest,
+                work.recipe,
+                config.max_pixels,
+                masks,
+                within=work.within,
+                watchdog=watchdog,
+                as_planned=piece.revision <= 0,  # what failed may have been mended since
             )
     except Exception as error:  # it travels as a value: an exception would only be logged by Ray
         trouble = Trouble.of(error)

@@ -35,6 +35,7 @@ from igcam_batch.tables.record import (
     read_record,
     write_record,
 )
+from igcam_batch.worker.watchdog import forget_verdicts
 
 CLAIM = ".claim"
 
@@ -105,7 +106,10 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
         replicas = plan_replicas(config)
     gathering = Gathering(output, record)
     with stop_on_sigterm(output, record.plan) as stop:
-        todo = gathering.unfinished() + (gathering.failed() if config.retry_failures else [])
+        todo = gathering.unfinished()
+        if config.retry_failures:
+            forget_verdicts(output, record.plan)
+            todo += gathering.failed()
         progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
         rounds = Rounds(
             _executing(config, model, place, record, replicas),

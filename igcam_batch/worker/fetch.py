@@ -20,7 +20,9 @@ _ROWS_AT_ONCE = 64  # of a column of images
 _FROM_S3, _FROM_DISK = 16, 2  # images that are asked for at a time; a warm disk answers before a thread is there
 
 
-def fetch(rows: list[dict[str, Any]], within: str | None = None) -> Iterator[tuple[dict[str, Any], bytes | OSError]]:
+def fetch(
+    rows: list[dict[str, Any]], within: str | None = None, *, as_planned: bool = True
+) -> Iterator[tuple[dict[str, Any], bytes | OSError]]:
     """Each row of a manifest with the bytes of its image, or with why they cannot be had; in the order of the rows.
 
     Several are asked for at a time, so that memory holds those few beside the one that is taken, and not the shard.
@@ -28,11 +30,13 @@ def fetch(rows: list[dict[str, Any]], within: str | None = None) -> Iterator[tup
     Args:
         rows: of the manifest.
         within: a directory on disk that links do not lead out of; None: they lead anywhere.
+        as_planned: whether a file that was changed since is refused. Parts of larger files always are.
     """
+    attempt = partial(_attempt, within=within, as_planned=as_planned)
     for column, together in groupby(rows, key=_column_of):
         some = list(together)
         if column is None:
-            yield from zip(some, ahead(partial(_attempt, within=within), some, _at_once(some)), strict=True)
+            yield from zip(some, ahead(attempt, some, _at_once(some)), strict=True)
         else:
             yield from zip(some, _column(*column, some, within), strict=True)
 
@@ -60,10 +64,10 @@ def _opened(uri: str, within: str | None) -> tuple[Store, str]:
     return open_store(directory or "/"), name
 
 
-def _attempt(row: Row, within: str | None) -> bytes | OSError:
+def _attempt(row: Row, within: str | None, as_planned: bool) -> bytes | OSError:
     """A file, or a member of a tar."""
     part = row["part"]
-    version = _version(part or row)
+    version = _version(part or row) if part or as_planned else Version()
     try:
         store, name = _opened(part["file"] if part else row["uri"], within)
         if part:

@@ -25,6 +25,7 @@ def read_shard(
     *,
     within: str | None = None,
     watchdog: Watchdog | None = None,
+    as_planned: bool = True,
 ) -> DecodedShard:
     """Bring every image of a piece to the model's size.
 
@@ -35,6 +36,7 @@ def read_shard(
         max_pixels: larger images become failures.
         masks: whether the outlines of objects are wanted.
         within: a directory on disk that links do not lead out of; None: they lead anywhere.
+        as_planned: whether a file that was changed since is a failure.
         watchdog: ends the process where an image takes too long to decode; None: it takes as long as it takes.
     """
     rows = manifest.to_pylist()
@@ -49,7 +51,8 @@ def read_shard(
         else:
             numbers.append(number)
     images, pixels = [], []
-    for number, (row, data) in zip(numbers, fetch([rows[number - first] for number in numbers], within), strict=True):
+    bytes_of = fetch([rows[number - first] for number in numbers], within, as_planned=as_planned)
+    for number, (row, data) in zip(numbers, bytes_of, strict=True):
         try:
             if isinstance(data, OSError):
                 raise data

@@ -106,3 +106,8 @@ class Watchdog:
         """Put a verdict; `seconds` is the time there was, None where it does not matter."""
         said = {"stage": verdict.stage, "error": verdict.error, "seconds": seconds}
         self._store.write(f"{self._directory}/{row}.json", json.dumps(said).encode())
+
+
+def forget_verdicts(store: Store, plan: str) -> None:
+    """Have every image of a plan be decoded again when its turn comes."""
+    store.delete(f"{plan}/{_DIRECTORY}")
