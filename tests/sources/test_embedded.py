@@ -108,7 +108,7 @@ class TestImageColumn:
             ({"my.photo": pa.array([png()])}, "my.photo"),
             ({"png": pa.array([b"x"]), "jpg": pa.array([b"x"])}, "jpg"),
         ],
-        ids=str,
+        ids=lambda value: value if isinstance(value, str) else ", ".join(value),
     )
     def test_is_found_by_name_or_because_the_only_one_holds_images(self, columns, column):
         assert image_column(parquet(**columns), "f") == column
@@ -121,7 +121,7 @@ class TestImageColumn:
             {"image": pa.array(["a.jpg"]), "hash": pa.array([b"\x01\x02"])},
             {"one": pa.array([b"x"]), "two": pa.array([b"x"])},
         ],
-        ids=str,
+        ids=lambda value: value if isinstance(value, str) else ", ".join(value),
     )
     def test_that_is_not_there_or_not_to_be_told_is_an_error_with_the_columns(self, columns):
         with pytest.raises(InputError, match=r"^f: no column of images .* there are: " + ", ".join(columns)):
