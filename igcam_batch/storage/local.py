@@ -182,6 +182,10 @@ def _beside(target: Path, data: bytes) -> Iterator[Path]:
             file.flush()
             os.fsync(file.fileno())
         yield beside
+    except OSError as error:
+        if error.filename in (None, str(beside)):  # people know the file by its own name
+            raise OSError(error.errno, error.strerror, str(target)) from None
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

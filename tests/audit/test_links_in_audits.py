@@ -7,8 +7,8 @@ import pytest
 from drawings import picture
 
 import igcam_batch
-from igcam_batch.audit import job
 from igcam_batch.audit.job import Summary
+from igcam_batch.audit.rounds import Rounds
 from igcam_batch.errors import InputError
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -43,7 +43,7 @@ def test_a_link_that_took_an_image_s_place_after_the_plan_is_a_failure_of_that_i
 ) -> None:
     images = pictures("a.png", "b.png", "sub/c.png", "sub/d.png", "z.png")
     (images / "y.png").symlink_to("a.png")
-    run = job._run
+    run = Rounds.run
 
     def swapped(*arguments):
         (images / "b.png").unlink()
@@ -54,7 +54,7 @@ def test_a_link_that_took_an_image_s_place_after_the_plan_is_a_failure_of_that_i
         (images / "sub").symlink_to(secret.parent)
         return run(*arguments)
 
-    monkeypatch.setattr(job, "_run", swapped)
+    monkeypatch.setattr(Rounds, "run", swapped)
     output = audit(images, steps=2).output
     failures = igcam_batch.read_failures(output).to_pylist()
     assert sorted(row["image_id"] for row in failures) == ["b.png", "sub/c.png", "sub/d.png"]

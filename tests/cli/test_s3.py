@@ -1,15 +1,19 @@
 """An audit from S3 to S3, as a person types it, on a Ray of its own; and what is said where S3 cannot be had."""
 
+import itertools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import as_webdataset
+from s3_faults import Faults
+from s3_proxy import Answer, Request, proxy
+from s3_server import S3Server
 
 import igcam_batch
 from igcam_batch.report.summary import read_summary
@@ -31,7 +35,24 @@ def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_audit_reads_from_s3_and_writes_to_it_and_goes_on_from_there(bucket: str, tmp_path: Path) -> None:
+@pytest.fixture
+def faults(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """A network on which one request in ten goes wrong, once the run has begun: what comes first is told at once."""
+    with proxy(s3_server.endpoint) as between:
+        chance, asked = Faults(share=0.1, stall=0.5, seed=3), itertools.count()
+
+        def before(request: Request) -> Answer | None:
+            request.notes["fault"] = ""
+            return chance.before(request) if next(asked) > 8 else None
+
+        between.answer, between.afterwards = before, chance.after
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
+        yield chance
+
+
+def test_an_audit_reads_from_s3_and_writes_to_it_and_goes_on_though_a_tenth_of_the_requests_goes_wrong(
+    bucket: str, faults: Faults, tmp_path: Path
+) -> None:
     data = as_webdataset(tmp_path / "data")
     store = open_store(f"s3://{bucket}/data")
     for path in data.iterdir():
@@ -40,6 +61,7 @@ def test_an_audit_reads_from_s3_and_writes_to_it_and_goes_on_from_there(bucket: 
     ran = typed(*audit)
     assert ran.returncode == 0, ran.stderr
     assert "3 images, 4 rows, 0 failures; " in ran.stdout
+    assert faults.happened
     assert igcam_batch.read_scores(f"s3://{bucket}/out").num_rows == 4
     assert read_summary(f"s3://{bucket}/out").num_rows > 0
     said = ran.stdout + ran.stderr + open_store(f"s3://{bucket}/out").read("run.json").decode()
