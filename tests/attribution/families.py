@@ -44,20 +44,13 @@ TORCHVISION = {
     "wide_resnet50_2": Family("layer4"),
 }
 TIMM = {
-    "convmixer_768_32": Family("blocks", 32),
     "convnextv2_atto": Family("norm_pre"),  # the identity after the last stage; LayerNorm follows pooling
-    "cs3darknet_s": Family("stages"),
-    "densenet121": Family("features"),
     "dla46_c": Family("level5"),
-    "dpn48b": Family("features"),
     "eca_nfnet_l0": Family("final_act"),
     "edgenext_xx_small": Family("norm_pre"),
     "ese_vovnet19b_slim_dw": Family("stages"),
     "fasternet_t0": Family("stages"),  # here and in others, a convolution of 1 × 1 follows pooling
     "fastvit_t8": Family("final_conv"),
-    "ghostnet_050": Family("blocks"),
-    "hgnetv2_b0": Family("stages"),
-    "hrnet_w18_small": Family("final_layer"),
     "inception_next_atto": Family("stages"),
     "lambda_resnet26t": Family("final_conv"),
     "legacy_xception": Family("act4"),
@@ -66,15 +59,12 @@ TIMM = {
     "mobileone_s0": Family("final_conv"),
     "regnetz_005": Family("final_conv"),
     "repvgg_a0": Family("final_conv"),
-    "res2net50_26w_4s": Family("layer4"),
     "resnest14d": Family("layer4"),
     "resnetv2_50x1_bit": Family("norm"),
-    "rexnet_100": Family("features"),
     "selecsls42": Family("head", 128),
     "skresnet18": Family("layer4"),
     "starnet_s050": Family("norm"),
     "tf_efficientnet_lite0": Family("bn2"),
-    "tresnet_m": Family("body"),
 }
 FAMILIES = TORCHVISION | {f"timm:{name}": family for name, family in TIMM.items()}
 

@@ -12,7 +12,7 @@ from slow_jpeg import slow_jpeg
 import igcam_batch
 from igcam_batch.audit.job import Summary
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("faults")
 
 GOOD, MANGLED = 20, 300
 

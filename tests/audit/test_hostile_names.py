@@ -14,7 +14,7 @@ from igcam_batch.report.sheet import write_sheet
 from igcam_batch.report.summary import write_summary
 from igcam_batch.sources import Notes
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("faults")
 
 NAMES = (
     "../../../escaped.png",

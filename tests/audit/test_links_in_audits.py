@@ -11,7 +11,7 @@ from igcam_batch.audit.job import Summary
 from igcam_batch.audit.rounds import Rounds
 from igcam_batch.errors import InputError
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("faults")
 
 
 @pytest.fixture

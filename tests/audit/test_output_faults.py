@@ -15,7 +15,7 @@ from igcam_batch.audit.job import Summary, run_audit
 from igcam_batch.audit.progress import Silent
 from igcam_batch.config import load_config
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("faults")
 NAMES = tuple(f"{index:02d}.png" for index in range(24))
 
 

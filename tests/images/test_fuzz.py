@@ -1,6 +1,7 @@
 """Thousands of damaged files: each is an image or a DecodeError of one line, in bounded time and memory."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -16,6 +17,7 @@ from igcam_batch.images import DecodeError, decode
 
 FILES = 8_000
 PROGRAM = Path(__file__).with_name("fuzz.py")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROGRAM.parents[1])}
 LIMIT = 1_000_000
 
 
@@ -28,7 +30,11 @@ def test_a_mangled_file_is_an_image_or_one_line_and_never_the_end_of_the_process
     """In a process of its own with little memory; should it die or hang, the file that did it is kept."""
     at_hand = tmp_path / "at_hand"
     ran = subprocess.run(
-        [sys.executable, PROGRAM, "2026", str(FILES), at_hand], capture_output=True, text=True, timeout=300
+        [sys.executable, PROGRAM, "2026", str(FILES), at_hand],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=ENVIRONMENT,
     )
     if at_hand.exists():
         kept = Path(shutil.copy(at_hand, Path.cwd() / "fuzz-culprit.log"))
@@ -42,7 +48,9 @@ def test_the_program_that_watches_sees_a_file_that_ends_the_process(tmp_path: Pa
     """Otherwise the test above would pass for nothing."""
     at_hand = tmp_path / "at_hand"
     died = "import fuzz, os; fuzz.decode = lambda *_: os.abort(); fuzz.main(0, 10, fuzz.Path(fuzz.sys.argv[1]))"
-    ran = subprocess.run([sys.executable, "-c", died, at_hand], cwd=PROGRAM.parent, capture_output=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", died, at_hand], cwd=PROGRAM.parent, capture_output=True, timeout=60, env=ENVIRONMENT
+    )
     assert ran.returncode
     assert at_hand.read_bytes() == next(mangled(0, 1))
 
