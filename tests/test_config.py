@@ -348,6 +348,7 @@ HOW_FAST_OR_WHERE: dict[str, Any] = {
     "gpus-per-worker": 0.5,
     "overwrite": True,
     "fail-on-error": True,
+    "retry-failures": True,
     "decode-timeout": 5,
 }
 

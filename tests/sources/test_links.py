@@ -43,7 +43,7 @@ def test_links_that_lead_out_are_counted_each_once_and_one_is_named(
     assert said[-1] == f"3 {SAID}; the first: {images}/c.png"
     ids, notes = read(find_place(str(images), follow_links=True))
     assert ids == ["a.png", "c.png", "d.png", "more/1.png", "more/2.png", "sub/b.png", "sub/e.png"]
-    assert notes == []
+    assert not any(SAID in note for note in notes)
 
 
 def test_a_directory_without_links_says_nothing_of_them(pictures: Callable[..., Path]) -> None:

@@ -155,13 +155,15 @@ def test_an_image_at_which_two_processes_died_is_not_decoded_a_third_time(tmp_pa
         "from igcam_batch.images import Recipe\n"
         "from igcam_batch.sources import ImageRow, manifest_table\n"
         "from igcam_batch.storage import LocalStore\n"
+        "from igcam_batch.tables import Piece\n"
         "from igcam_batch.worker.watchdog import Watchdog\n"
         "decode, seen = module.decode, []\n"
         "module.decode = lambda *given: (seen.append(1), os._exit(9) if len(seen) == 2 and 'die' in sys.argv else "
         "decode(*given))[1]\n"
         "manifest = manifest_table(ImageRow(name, f'{sys.argv[1]}/{name}') for name in ('a.png', 'b.png', 'c.png'))\n"
         "dog = Watchdog(LocalStore(f'{sys.argv[1]}/out'), 'plan/x', 60)\n"
-        "shard = module.read_shard(4, manifest, Recipe(size=8), 10**8, first=40, watchdog=dog)\n"
+        "piece = Piece(4, 40, 43)\n"
+        "shard = module.read_shard(piece, manifest, Recipe(size=8), 10**8, watchdog=dog)\n"
         "print(shard.images['image_id'].to_pylist(), shard.failures['stage'].to_pylist())\n"
     )
 
