@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -18,7 +18,8 @@ from igcam_batch.errors import InputError
 _CPUS_OF_A_REPLICA = 8  # a CNN's forward pass gains little from more
 _ANSWERS_IN = 10  # seconds
 _OR_LOCAL = "RAY_ADDRESS=local starts one on this machine"
-_DECODE_CPUS = 0.25  # what a decoding task counts beside replicas on CPUs, which are hundreds of times as busy
+_DECODE_CPUS = 0.02  # what a decoding task counts beside replicas on CPUs, which are hundreds of times as busy
+_LEAST_CPUS = 0.25  # of a replica on CPUs
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class Replicas:
     """What the model runs on.
 
     Attributes:
-        least, most: size of the actor pool.
+        least, most: how many, of which the cluster decides.
         gpus: of each replica; 0: it runs on CPUs.
         cpus: of each replica, as Ray accounts for them.
         threads: torch's threads in each replica, or None for its default.
         decode_cpus: of each decoding task; other than `cpus`, or Ray Data would run both in one process.
+        decoders: how many images' shards are decoded at once, or None for as many as there are CPUs.
     """
 
     least: int
@@ -39,6 +41,7 @@ class Replicas:
     cpus: float
     threads: int | None
     decode_cpus: float
+    decoders: int | None
 
     def __str__(self) -> str:
         """As people read it: '4 workers, 1 GPU each'."""
@@ -121,24 +124,40 @@ def plan_replicas(config: AuditConfig) -> Replicas:
             f"{wanted}: needs {needed}; the cluster has {has} on {_amount(len(nodes), 'node')} and "
             f"{_amount(sum(cpus_there), 'CPU')}; --gpus-per-worker 0 runs on CPUs"
         )
-    return Replicas(least, most, gpus, cpus=0, threads=None, decode_cpus=1)
+    return Replicas(least, most, gpus, cpus=0, threads=None, decode_cpus=1, decoders=None)
+
+
+def that_fit(replicas: Replicas, pieces: int) -> Replicas:
+    """So many of planned replicas as pieces can occupy and the nodes that are alive now can carry, but one at least.
+
+    A cluster may have lost nodes since they were planned, for a while or for good.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    kind, each = ("GPU", replicas.gpus) if replicas.gpus else ("CPU", replicas.cpus)
+    there = sum(int(node.get(kind, 0.0) / each) for node in nodes)
+    most = max(1, min(replicas.most, pieces))
+    return replace(replicas, least=max(1, min(replicas.least, most, there)), most=most)
 
 
 def _on_cpus(config: AuditConfig, cpus_there: list[float]) -> Replicas:
-    """Replicas of up to 8 CPUs, or as many as are asked for, with room for a decoding task left on each node."""
+    """Replicas of up to 8 CPUs, or as many as are asked for.
+
+    Each counts a little less than whole CPUs, so that a node full of them has room for a decoding task left: where a
+    node is lost, Ray starts its replicas on the others.
+    """
     smallest = min(cpus_there)
-    whole = max(1, min(int(smallest) - 1, _CPUS_OF_A_REPLICA))
-    fitting = sum(max(1, int((there - _DECODE_CPUS) // whole)) for there in cpus_there)
+    fitting = sum(max(1, int(there) // _CPUS_OF_A_REPLICA) for there in cpus_there)
     least, most = config.worker_range or (fitting, fitting)
     of_a_node = -(-most // len(cpus_there))
     share = (smallest - _DECODE_CPUS) / of_a_node
-    cpus = float(min(int(share), whole)) if share >= 1 else round(share - 0.005, 2)
-    if cpus <= _DECODE_CPUS:
-        at_most = int((smallest - _DECODE_CPUS) / (2 * _DECODE_CPUS)) * len(cpus_there)
+    cpus = min(int(share), _CPUS_OF_A_REPLICA) - _DECODE_CPUS if share >= 1 else round(share - 0.005, 2)
+    if cpus < _LEAST_CPUS:
+        at_most = int((smallest - _DECODE_CPUS) / (_LEAST_CPUS + 0.01)) * len(cpus_there)
         raise InputError(
             f"--workers {config.workers}: the cluster has {_amount(sum(cpus_there), 'CPU')}; {at_most} at most"
         )
-    return Replicas(least, most, 0, cpus, threads=max(1, int(smallest) // of_a_node), decode_cpus=_DECODE_CPUS)
+    threads = max(1, int(smallest) // of_a_node)
+    return Replicas(least, most, 0, cpus, threads, decode_cpus=_DECODE_CPUS, decoders=2 * most)
 
 
 def _amount(number: float, thing: str) -> str:

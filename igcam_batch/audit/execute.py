@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import Any, cast
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.exceptions import RayError
 
-from igcam_batch.audit.cluster import Replicas
+from igcam_batch.audit.cluster import Replicas, that_fit
 from igcam_batch.audit.decoding import decode_shard
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.replica import ExplainShards, Report
@@ -20,7 +20,7 @@ from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
 _LONGEST = 300  # characters of what Ray says
-_RETRIES = 1  # of a piece whose process dies; what dies twice is split, and what is single to blame
+_DECODE_RETRIES = 1  # where its process dies; also how often what a lost node held is decoded anew
 
 
 def execute(
@@ -28,18 +28,19 @@ def execute(
 ) -> Iterator[Report]:
     """Run pieces on the cluster; yields a report of each as its tables are put, in whatever order that happens.
 
-    Ray starts a process that died again, and runs its piece once more. Of a piece whose process died again there is no
-    report.
+    Ray starts a process that died again, where there is room, and others go on meanwhile. Of the pieces that it had
+    there is no report: they do not wait for it, as a node that is lost may never come back.
 
     Args:
         work: what every process is told.
-        replicas: what the model runs on.
+        replicas: what the model runs on; as many of them as there is room and work for.
         pieces: what to do.
         alone: whether a process has one piece at a time, so that no other goes down with it. Else it has two: while
             one commits its tables, the next, already there, has the device.
         died: told how the process ended of a piece without a report, as Ray says it.
     """
     _quiet()
+    replicas = that_fit(replicas, len(pieces))
     pool = ActorPoolStrategy(
         min_size=replicas.least,
         max_size=replicas.most,
@@ -54,8 +55,9 @@ def execute(
             .map(
                 cast(Any, decode_shard),
                 fn_kwargs={"work": work},
+                compute=TaskPoolStrategy(replicas.decoders),
                 num_cpus=replicas.decode_cpus,
-                max_retries=_RETRIES,
+                max_retries=_DECODE_RETRIES,
             )
             .map(
                 cast(Any, ExplainShards),
@@ -63,7 +65,7 @@ def execute(
                 compute=pool,
                 num_cpus=replicas.cpus,
                 num_gpus=replicas.gpus or None,
-                max_task_retries=_RETRIES,
+                max_task_retries=0,
             )
         )
     with _listening(died):

@@ -38,6 +38,7 @@ from igcam_batch.tables.record import (
 from igcam_batch.worker.watchdog import forget_verdicts
 
 CLAIM = ".claim"
+_ROW_OF_DEATHS = 8  # of processes for each that can run at once; each has up to four pieces
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
             stop,
             _control(output, gathering),
             claim.lost,
+            row_of_deaths=max(2 * _ROW_OF_DEATHS, _ROW_OF_DEATHS * replicas.most),
         )
         if todo:
             progress.started(str(replicas))

@@ -21,12 +21,12 @@ from igcam_batch.tables import CONTROL, Piece
 Execute = Callable[[Sequence[Piece], bool, Callable[[str], None]], Iterator[Report]]
 PutCrash = Callable[[Piece, int, str], None]
 
-DEATHS = 2  # of a process, with the same piece, before there is no report of it
+_DEATHS = 2  # of a process with the same piece before it is split, or if it is a single image, blamed; the first may
+# be anybody's fault
 _PARTS = 8  # that a piece without a report is split into
 _TRIES = 5  # of a piece that trouble around it kept from being explained
 _PAUSE = 15.0  # seconds after a round in which trouble was all there was
 _HOPELESS = 1000  # images without one that could be explained
-_ROW_OF_DEATHS = 16  # without a report between them, before it is asked whether the images are to blame
 
 
 @dataclass
@@ -58,6 +58,7 @@ class Rounds:
         stop: whether the run was asked to stop.
         control: a piece that was explained in an earlier run, if there is one.
         lost: set when another driver has taken OUTPUT over.
+        row_of_deaths: without a report between them, before it is asked whether the images are to blame.
     """
 
     def __init__(
@@ -69,13 +70,15 @@ class Rounds:
         stop: Stop,
         control: Piece | None,
         lost: threading.Event,
+        row_of_deaths: int,
     ) -> None:
         self._execute, self._gathering, self._put_crash = execute, gathering, put_crash
         self._progress, self._stop = progress, stop
-        self._control, self._lost = control, lost
+        self._control, self._lost, self._row_of_deaths = control, lost, row_of_deaths
         self._tries: Counter[Piece] = Counter()
         self._deaths: Counter[Piece] = Counter()
-        self._deaths_in_a_row = 0
+        self._deaths_alone: Counter[Piece] = Counter()
+        self._deaths_in_a_row, self._only_deaths = 0, False
         self._last_words = ""
         self.done = Done()
 
@@ -92,18 +95,21 @@ class Rounds:
             lost, troubled = self._round(pieces, alone)
             if self._stop.asked:
                 raise StoppedError("stopped")
-            if lost:
+            for piece in lost:
+                self._deaths[piece] += 1
+                self._deaths_alone[piece] += alone
+            if self._only_deaths or any(self._deaths[piece] >= _DEATHS for piece in lost):
                 self._check_control(lost, alone, explained=self.done.images > before)
-            elif self.done.images == before:
+            elif self.done.images == before and troubled:
                 time.sleep(_PAUSE)
-            pieces = [*troubled, *self._smaller(lost, alone)]
+            pieces = [*troubled, *self._smaller(lost)]
             alone = alone or bool(lost)
 
     def _round(self, pieces: Sequence[Piece], alone: bool) -> tuple[list[Piece], list[Piece]]:
         """Try each piece; those without a report, and those to be tried again as they are."""
         missing = dict.fromkeys(pieces)
         troubled: list[Piece] = []
-        self._deaths_in_a_row = 0
+        self._deaths_in_a_row, self._only_deaths = 0, False
         for report in self._execute(pieces, alone, self._died):
             piece = report.outcome.piece
             del missing[piece]
@@ -121,7 +127,8 @@ class Rounds:
         """A process ended with a piece, for the last time; where that is all they do, the round is broken off."""
         self._last_words = last_words
         self._deaths_in_a_row += 1
-        if self._deaths_in_a_row == _ROW_OF_DEATHS:
+        if self._deaths_in_a_row == self._row_of_deaths:
+            self._only_deaths = True
             self._stop.pause()
 
     def _note(self, piece: Piece, trouble: Trouble) -> None:
@@ -165,18 +172,19 @@ class Rounds:
                 f"a process died with images that were explained before, so these are not to blame ({self._last_words})"
             )
 
-    def _smaller(self, lost: Sequence[Piece], alone: bool) -> Iterator[Piece]:
-        """What is tried next of pieces whose process died; a single image that was alone with it is done."""
+    def _smaller(self, lost: Sequence[Piece]) -> Iterator[Piece]:
+        """What is tried next of pieces whose process died; a single image that was alone with it twice is done."""
         for piece in lost:
-            self._deaths[piece] += DEATHS
-            if piece.images > 1:
+            if self._deaths[piece] < _DEATHS:
+                yield piece
+            elif piece.images > 1:
                 parts = piece.split(_PARTS)
                 if piece.whole:
                     self._gathering.expect(parts)
                 for part in parts:
                     self._deaths[part] = self._deaths[piece]
                 yield from parts
-            elif alone:
+            elif self._deaths_alone[piece] >= _DEATHS:
                 single = replace(piece, whole=False)
                 if piece.whole:
                     self._gathering.expect([single])

@@ -1,4 +1,4 @@
-"""Real processes, really killed: a worker, the driver. Afterwards every image is there once, as if nothing was.
+"""Real processes, really killed: a worker, a node, the driver. Afterwards every image is there once, as if nothing was.
 
 IGCAM_KILLS=20 kills the driver so many times rather than a few.
 """
@@ -42,11 +42,13 @@ Driver = subprocess.Popen[str]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head without CPUs and two nodes, each a raylet of its own that carries one copy of the model."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
-        cluster.add_node(num_cpus=2)
-    yield cluster
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(2):
+            cluster.add_node(num_cpus=2)
+        yield cluster
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,19 @@ def test_a_worker_that_is_killed_costs_nothing_and_a_second_driver_is_refused(
     wait_for_commits(process, output, 1)
     explainers()[0].kill()
     code, _, err = ended(process)
+    assert code == 0, err
+    assert_same_but(output, undisturbed)
+
+
+def test_a_node_that_is_killed_costs_nothing(
+    cluster: Cluster, start: Callable[[Path], Driver], undisturbed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    process = start(output)
+    wait_for_commits(process, output, 2)
+    cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+    code, _, err = ended(process)
+    cluster.add_node(num_cpus=2)
     assert code == 0, err
     assert_same_but(output, undisturbed)
 

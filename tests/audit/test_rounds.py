@@ -139,7 +139,7 @@ def a_run(store: Store, record: RunRecord, cluster: Cluster, stop: Stop | None =
     todo = gathering.unfinished()
     control = next((gathering.whole(shard) for shard in committed_shards(store)), None)
     crash = partial(put_crash, store, record, CONFIG)
-    run = Rounds(cluster, gathering, crash, Silent(), stop or Stop(store, PLAN), control, threading.Event())
+    run = Rounds(cluster, gathering, crash, Silent(), stop or Stop(store, PLAN), control, threading.Event(), 16)
     run.run(todo)
     return run
 

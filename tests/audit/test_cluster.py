@@ -1,0 +1,87 @@
+"""What replicas are planned on which nodes.
+
+The nodes are only told of; `test_kills.py` and `jobs/test_submit.py` have real ones.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import ray
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igcam_batch.audit.cluster import Replicas, plan_replicas, that_fit
+from igcam_batch.config import load_config
+from igcam_batch.errors import InputError
+
+Nodes = Callable[..., None]
+
+
+def plan(**settings: object) -> Replicas:
+    return plan_replicas(load_config({"input": "in", "output": "out", "model": "torchvision:resnet18"} | settings))
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    """Have a cluster of these nodes: `nodes({"CPU": 8}, {"CPU": 8, "GPU": 2})`."""
+
+    def there(*resources: dict[str, float]) -> None:
+        monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": each} for each in resources])
+
+    return there
+
+
+def test_every_gpu_has_a_replica(nodes: Nodes) -> None:
+    nodes({"CPU": 4.0}, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 3.0})
+    replicas = plan()
+    assert (replicas.least, replicas.most, replicas.gpus, replicas.cpus) == (5, 5, 1.0, 0)
+    assert str(replicas) == "5 workers, 1 GPU each"
+
+
+def test_gpus_that_are_not_there_are_refused_with_what_there_is(nodes: Nodes) -> None:
+    nodes({"CPU": 8.0, "GPU": 2.0})
+    with pytest.raises(InputError, match=r"--workers 3: needs 3 GPUs; the cluster has 2 GPUs on 1 node and 8 CPUs"):
+        plan(workers=3)
+
+
+def test_a_node_of_cpus_has_one_replica_of_at_most_eight_threads_for_each_eight(nodes: Nodes) -> None:
+    nodes({"CPU": 2.0}, {"CPU": 2.0})
+    assert (plan().least, plan().threads) == (2, 2)
+    nodes({"CPU": 32.0})
+    assert (plan().least, plan().threads) == (4, 8)
+
+
+def test_more_workers_than_cpus_can_share_are_refused_with_how_many_can(nodes: Nodes) -> None:
+    nodes({"CPU": 2.0})
+    with pytest.raises(InputError, match=r"--workers 8: the cluster has 2 CPUs; 7 at most"):
+        plan(workers=8)
+    assert plan(workers=7).least == 7
+
+
+@given(st.integers(1, 128), st.integers(1, 12))
+def test_a_node_that_is_full_of_replicas_still_decodes(cpus: int, workers: int) -> None:
+    """As where the replicas of a lost node are started on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": float(cpus)}}])
+        try:
+            replicas = plan(workers=workers)
+        except InputError:
+            return
+        full = cpus // replicas.cpus
+        assert full >= workers
+        assert cpus - full * replicas.cpus >= replicas.decode_cpus - 1e-9
+
+
+def test_a_cluster_that_lost_nodes_is_asked_for_what_it_can_carry(nodes: Nodes) -> None:
+    nodes(*[{"CPU": 8.0, "GPU": 2.0}] * 3)
+    replicas = plan(workers=6)
+    nodes({"CPU": 8.0, "GPU": 2.0})
+    assert that_fit(replicas, 100).least == 2
+    nodes({"CPU": 8.0})
+    assert that_fit(replicas, 100).least == 1  # waits for a GPU, which a cluster that grows brings
+
+
+def test_few_pieces_need_few_replicas(nodes: Nodes) -> None:
+    nodes(*[{"CPU": 8.0, "GPU": 2.0}] * 3)
+    few = that_fit(plan(), 2)
+    assert (few.least, few.most) == (2, 2)
