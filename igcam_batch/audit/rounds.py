@@ -163,7 +163,8 @@ class Rounds:
     def _check_control(self, lost: Sequence[Piece], alone: bool, explained: bool) -> None:
         """IncompleteError where processes die with an image that was explained before, or with whatever they get."""
         if self._control is None:
-            if alone and len(lost) > 1 and not explained:
+            tried = self._only_deaths or any(self._deaths[piece] > _DEATHS for piece in lost)  # as parts, too
+            if tried and alone and len(lost) > 1 and not explained:
                 raise IncompleteError(f"every process that explains images died ({self._last_words})")
             return
         control = replace(self._control, revision=CONTROL, whole=False)

@@ -31,9 +31,9 @@ from igcam_batch.tables.plan import write_plan
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.read import read_shard
 
-pytestmark = pytest.mark.xdist_group("faults")
+pytestmark = pytest.mark.xdist_group("kills")
 TESTS = Path(__file__).parents[1]
-IMAGES, SHARD = 40, 4
+IMAGES, SHARD = 24, 3
 KILLS = int(os.environ.get("IGCAM_KILLS", "2"))
 
 Driver = subprocess.Popen[str]

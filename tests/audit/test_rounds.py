@@ -153,7 +153,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 rows = st.sets(st.integers(0, 39), max_size=6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     images=st.integers(1, 40),
     shard_size=st.integers(1, 16),
