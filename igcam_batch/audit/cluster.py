@@ -136,7 +136,8 @@ def that_fit(replicas: Replicas, pieces: int) -> Replicas:
     kind, each = ("GPU", replicas.gpus) if replicas.gpus else ("CPU", replicas.cpus)
     there = sum(int(node.get(kind, 0.0) / each) for node in nodes)
     most = max(1, min(replicas.most, pieces))
-    return replace(replicas, least=max(1, min(replicas.least, most, there)), most=most)
+    decoders = replicas.decoders and min(replicas.decoders, pieces)
+    return replace(replicas, least=max(1, min(replicas.least, most, there)), most=most, decoders=decoders)
 
 
 def _on_cpus(config: AuditConfig, cpus_there: list[float]) -> Replicas:

@@ -18,7 +18,9 @@ _OTHER_NAMES = {_plain(one): _plain(other) for pair in SYNONYMS.items() for one,
 
 def _vocabulary(name: VocabularyName) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """The names of a dataset's classes in the order of a model's outputs, and their ids where they have others."""
-    return {"imagenet": (imagenet_names(), imagenet_wordnet_ids()), "voc": (VOC, None), "coco": (COCO, None)}[name]
+    if name == "imagenet":
+        return imagenet_names(), imagenet_wordnet_ids()
+    return {"voc": VOC, "coco": COCO}[name], None
 
 
 def _unshared(names: Iterable[tuple[str, int]]) -> dict[str, int]:

@@ -1,8 +1,10 @@
 """The settings of an audit -> the model it explains: the same in the driver and in every worker."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import cast
 
 import torch
 from torch import nn
@@ -13,13 +15,13 @@ from igcam_batch.attribution.split import Split
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.images import Recipe
-from igcam_batch.models import from_factory, from_timm, from_torchvision, torchray, weights
+from igcam_batch.models import from_factory, weights
 from igcam_batch.models.classes import ClassNames
 from igcam_batch.models.classifier import Classifier
 from igcam_batch.names import ConfidenceName
 
-_LIBRARIES = {"torchvision": from_torchvision.build, "timm": from_timm.build, "torchray": torchray.build}
-_CONVERSIONS = {"torchray": torchray.converted}
+_LIBRARIES = {"torchvision": "from_torchvision", "timm": "from_timm", "torchray": "torchray"}
+"""Where each is built. Imported when it is asked for: torchvision and timm take seconds."""
 _SEED = 0
 
 
@@ -141,13 +143,14 @@ def build_classifier(model: str, wanted: str) -> Classifier:
 
 
 def _from_library(library: str, name: str, wanted: str) -> Classifier:
-    build = _LIBRARIES[library]
+    home = import_module(f"igcam_batch.models.{_LIBRARIES[library]}")
+    build = cast(Callable[..., Classifier], home.build)
     if wanted in ("DEFAULT", "none"):
         return build(name, pretrained=wanted == "DEFAULT")
     classifier = build(name, pretrained=False)
     tensors = weights.without_prefix(weights.read_state_dict(wanted), classifier.module.state_dict())
-    if library in _CONVERSIONS:
-        tensors = _CONVERSIONS[library](name, tensors, wanted)
+    if library == "torchray":
+        tensors = home.converted(name, tensors, wanted)
     classes = weights.classes_of(tensors, classifier.module)
     if classes is not None:
         classifier = build(name, pretrained=False, classes=classes)
