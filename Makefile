@@ -22,7 +22,7 @@ demo: $(READY) ## explain six photographs with a real pretrained CNN; a few minu
 	$(BIN)/igcam-batch demo --output igcam-demo
 
 test: $(READY) ## run the tests
-	$(BIN)/pytest -n 3 --dist loadgroup --durations=15
+	$(BIN)/pytest -n 2 --dist loadgroup --durations=15
 
 lint: $(READY) ## ruff, and the layers of the design
 	$(BIN)/ruff check .

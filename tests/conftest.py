@@ -12,6 +12,7 @@ import pytest
 from drawings import picture
 from s3_server import S3Server, serve_s3
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin take the cores of other tests
 TESTS = Path(__file__).parent
 
 
