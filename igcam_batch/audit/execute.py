@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from igcam_batch.audit.cluster import Replicas, that_fit
 from igcam_batch.audit.decoding import decode_shard
@@ -112,5 +112,7 @@ def _listening(died: Callable[[str], None]) -> Iterator[None]:
 
 def _cause(error: BaseException) -> str:
     """What Ray knows of the end of a process, in one line."""
+    if isinstance(error, ActorUnavailableError):  # all that is known of a process which is being started again
+        return "it left no word: killed, out of memory, or a crash in native code"
     found = re.search(r"exit detail: (.+?)(?:\. |\.?$)", " ".join(str(error).split()))
     return found[1][:_LONGEST] if found else type(error).__name__

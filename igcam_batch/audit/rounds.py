@@ -98,7 +98,7 @@ class Rounds:
             for piece in lost:
                 self._deaths[piece] += 1
                 self._deaths_alone[piece] += alone
-            if self._only_deaths or any(self._deaths[piece] >= _DEATHS for piece in lost):
+            if self._only_deaths or any(map(self._is_suspect, lost)):
                 self._check_control(lost, alone, explained=self.done.images > before)
             elif self.done.images == before and troubled:
                 time.sleep(_PAUSE)
@@ -176,7 +176,7 @@ class Rounds:
     def _smaller(self, lost: Sequence[Piece]) -> Iterator[Piece]:
         """What is tried next of pieces whose process died; a single image that was alone with it twice is done."""
         for piece in lost:
-            if self._deaths[piece] < _DEATHS:
+            if not self._is_suspect(piece):
                 yield piece
             elif piece.images > 1:
                 parts = piece.split(_PARTS)
@@ -185,7 +185,7 @@ class Rounds:
                 for part in parts:
                     self._deaths[part] = self._deaths[piece]
                 yield from parts
-            elif self._deaths_alone[piece] >= _DEATHS:
+            else:
                 single = replace(piece, whole=False)
                 if piece.whole:
                     self._gathering.expect([single])
@@ -194,5 +194,8 @@ class Rounds:
                 self.done.images += 1
                 self.done.failed += 1
                 self._progress.advanced(1, 1)
-            else:
-                yield piece
+
+    def _is_suspect(self, piece: Piece) -> bool:
+        """Whether processes died with a piece so often that it is split, or as a single image is to blame."""
+        deaths = self._deaths if piece.images > 1 else self._deaths_alone
+        return deaths[piece] >= _DEATHS

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 from torch import Tensor, nn
 
 from igcam_batch import explain
@@ -161,11 +162,9 @@ def test_rules_compare_each_setting_with_a_fine_integral(tmp_path: Path) -> None
     assert "| gauss-legendre | 12 | fp32 | +0.00 | +0.00 | +0.00 | +0.00 | yes |" in printed
 
 
-def test_a_setting_that_is_none_is_refused(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(JOBS / "benchmark.py"), "rules", "--setting", "simpson:3"], capture_output=True, text=True
-    )
-    assert done.returncode == 2
+def test_a_setting_that_is_none_is_refused(module) -> None:
+    done = CliRunner().invoke(module("rules").rules, ["--setting", "simpson:3"])
+    assert done.exit_code == 2
     assert "simpson:3: takes RULE:NODES" in done.stderr
 
 

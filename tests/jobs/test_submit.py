@@ -78,7 +78,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         children = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(60)
+            process.wait(10)
         for pid in map(int, children.split()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -97,10 +97,10 @@ def submit(head: dict[str, str], *arguments: object) -> str:
 def test_a_submitted_audit_pins_each_actor_to_its_own_gpu_and_explains_every_image_once(
     head: dict[str, str], pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
-    images = pictures(*(f"{index:02}.png" for index in range(48)))
+    images = pictures(*(f"{index:02}.png" for index in range(32)))
     output = tmp_path / "out"
     model = ("--model", "torchvision:resnet18", "--weights", "none", "--input-size", 64)
-    log = submit(head, images, output, *model, "--steps", 40, "--shard-size", 2)
+    log = submit(head, images, output, *model, "--steps", 30, "--shard-size", 2)
 
     record = json.loads((output / "run.json").read_text())
     assert len(record["workers"]) == 2
@@ -111,10 +111,10 @@ def test_a_submitted_audit_pins_each_actor_to_its_own_gpu_and_explains_every_ima
     assert len(igcam_batch.read_failures(str(output))) == 0
 
     (closing,) = [line for line in log.splitlines() if "tables in" in line]
-    assert closing.startswith("48 images, 48 rows, 0 failures; ")
+    assert closing.startswith("32 images, 32 rows, 0 failures; ")
     ours = [line for line in log.splitlines() if line.startswith("igcam-batch: ")]
     assert "igcam-batch: explaining on 2 workers, 1 GPU each" in ours
     assert not any("\x1b" in line for line in ours)
 
-    again = submit(head, images, output, *model, "--steps", 40, "--shard-size", 2)
+    again = submit(head, images, output, *model, "--steps", 30, "--shard-size", 2)
     assert "nothing was left to do" in again
