@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from igcam_batch.config.baseline import BaselineImage, BaselineText
@@ -149,8 +149,8 @@ class AuditConfig(BaseModel):
     )
     class_map: VocabularyName | dict[str, int | str | None] | None = _flag(
         None,
-        "what the model's outputs are, or a JSON or YAML file: dataset class -> the model's class index or name, or "
-        "null to leave it out",
+        "what the model's outputs are, or a JSON or YAML file, also s3://...: dataset class -> the model's class "
+        "index or name, or null to leave it out",
         metavar="imagenet|voc|coco|FILE",
     )
     max_pixels: int = _flag(
@@ -212,11 +212,11 @@ class AuditConfig(BaseModel):
 
     @field_validator("class_map", mode="before")
     @classmethod
-    def _read_class_map(cls, value: Any) -> Any:
+    def _read_class_map(cls, value: Any, info: ValidationInfo) -> Any:
         """A file is read here, once: workers and a later resume see what it held when the audit began."""
         if value is None or value in get_args(VocabularyName):
             return value
-        content = read_mapping(value) if isinstance(value, str) else value
+        content = read_mapping(value, **(info.context or {})) if isinstance(value, str) else value
         targets = content.values() if isinstance(content, dict) else [True]
         if not all(isinstance(target, int | str | None) and not isinstance(target, bool) for target in targets):
             raise ValueError("must map each class name to an index, a name, or null, as in 'cat: 281'")

@@ -1,9 +1,12 @@
 """Settings and class maps in files: YAML, of which JSON is a part, read as it is written."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+Read = Callable[[str], bytes]
 
 
 class _AsWritten(yaml.SafeLoader):
@@ -25,19 +28,22 @@ class _AsWritten(yaml.SafeLoader):
 _AsWritten.add_constructor("tag:yaml.org,2002:int", _AsWritten.construct_yaml_int)
 
 
-def read_mapping(file: str) -> dict[str, Any]:
-    """A YAML file (JSON is YAML) that holds values by name; ValueError says what is wrong with it."""
+def read_from_disk(path: str) -> bytes:
+    """The bytes of a file on this machine's disk."""
+    return Path(path).read_bytes()
+
+
+def read_mapping(file: str, read: Read = read_from_disk) -> dict[str, Any]:
+    """A YAML file (JSON is YAML) that holds values by name; ValueError says what is wrong with it.
+
+    Args:
+        file: its path, or whatever else `read` takes.
+        read: gives its bytes, or raises an OSError.
+    """
     try:
-        data = Path(file).read_bytes()
+        content = yaml.load(read(file).decode(), Loader=_AsWritten)  # noqa: S506  # a SafeLoader
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
-    return parse_mapping(data)
-
-
-def parse_mapping(data: bytes) -> dict[str, Any]:
-    """What such a file holds, from its bytes; ValueError likewise."""
-    try:
-        content = yaml.load(data.decode(), Loader=_AsWritten)  # noqa: S506  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

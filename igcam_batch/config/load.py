@@ -6,24 +6,23 @@ from typing import Any
 from pydantic import ValidationError
 
 from igcam_batch.config.audit import MODELS, AuditConfig
-from igcam_batch.config.files import parse_mapping, read_mapping
+from igcam_batch.config.files import Read, read_from_disk, read_mapping
 from igcam_batch.errors import InputError
 
 
-def load_config(flags: Mapping[str, Any], file: str | None = None, content: bytes | None = None) -> AuditConfig:
+def load_config(flags: Mapping[str, Any], file: str | None = None, read: Read = read_from_disk) -> AuditConfig:
     """Merge a YAML file and the flags that were given, flags winning, into a validated config.
 
     Args:
         flags: setting name -> value, only for what the person typed.
         file: path of a YAML mapping of settings, or None.
-        content: what the file holds, where it is not on this machine's disk.
+        read: gives the bytes of that file, and of one that `class-map` names, or raises an OSError.
 
     Raises:
         InputError: the file cannot be read, or a setting is unknown or out of range.
     """
     try:
-        read = read_mapping(file) if file and content is None else {}
-        settings = read if content is None else parse_mapping(content)
+        settings = read_mapping(file, read) if file else {}
     except ValueError as error:
         raise InputError(f"--config {file}: {error}") from None
     settings = _by_flag_name(settings) | _by_flag_name(flags)
@@ -33,7 +32,7 @@ def load_config(flags: Mapping[str, Any], file: str | None = None, content: byte
             f"--tolerance {settings['tolerance']}: chooses the nodes itself; leave --{both[0]} {settings[both[0]]} out"
         )
     try:
-        return AuditConfig.model_validate(settings)
+        return AuditConfig.model_validate(settings, context={"read": read})
     except ValidationError as error:
         raise InputError(_describe(error, file)) from None
 

@@ -60,7 +60,10 @@ def refused(run: Callable[..., Any], *arguments: object) -> str:
             "--model torchvision:alexnet: a forward pass of 8 x 8 pixels raised RuntimeError: .*--input-size",
         ),
         ((*MODEL, "--weights", "gs://bucket/a.pth"), "--weights gs://bucket: gs:// cannot be read; .* or an s3:// URI"),
-        ((*MODEL, "--config", "gs://bucket/a.yaml"), "--config gs://bucket: gs:// cannot be read; .* or an s3:// URI"),
+        (
+            (*MODEL, "--config", "gs://bucket/a.yaml"),
+            "--config gs://bucket/a.yaml: gs:// cannot be read; .* an s3:// URI",
+        ),
         ((), "--model: is required"),
         (
             (*MODEL, "--layer", "layer5"),

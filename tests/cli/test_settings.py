@@ -36,3 +36,13 @@ def test_an_empty_one_holds_no_settings(bucket: str) -> None:
     open_store(f"s3://{bucket}").write("a.yaml", b"")
     with pytest.raises(InputError, match="must hold values by name"):
         read_settings(NEEDED, f"s3://{bucket}/a.yaml")
+
+
+def test_a_class_map_may_lie_there_too(bucket: str) -> None:
+    open_store(f"s3://{bucket}").write("map.yaml", b"cat: 281\nyak: null\n")
+    place = f"s3://{bucket}/map.yaml"
+    assert read_settings(NEEDED | {"class-map": place}, None).class_map == {"cat": 281, "yak": None}
+    with pytest.raises(InputError, match=f"^--class-map s3://{bucket}/none.yaml: No such file or directory"):
+        read_settings(NEEDED | {"class-map": f"s3://{bucket}/none.yaml"}, None)
+    with pytest.raises(InputError, match=r"^--class-map gs://b/map.yaml: gs:// cannot be read"):
+        read_settings(NEEDED | {"class-map": "gs://b/map.yaml"}, None)
