@@ -148,16 +148,16 @@ class TestOnDisk:
             "import os, subprocess, sys, time\n"
             "from igcam_batch.storage import open_store\n"
             "with open_store(sys.argv[1]).claim('.claim', 'parent'):\n"
-            "    if sys.argv[2] == 'a fork':\n"
-            "        child = os.fork() or (time.sleep(60), os._exit(0))\n"
-            "    else:\n"
-            "        child = subprocess.Popen(['sleep', '60'], close_fds=False).pid\n"
-            "    print(child, flush=True)\n"
-            "    os.kill(os.getpid(), 9)\n"
+            "    if sys.argv[2] == 'a program':\n"
+            "        print(subprocess.Popen(['sleep', '60'], close_fds=False).pid, flush=True)\n"
+            "    elif not os.fork():\n"
+            "        print(os.getpid(), flush=True)\n"
+            "    time.sleep(60)\n"
         )
         parent = subprocess.Popen([sys.executable, "-c", program, store.root, start], stdout=subprocess.PIPE)
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
+        parent.kill()
         parent.wait()
         parent.stdout.close()
         try:
