@@ -34,8 +34,9 @@ from igcam_batch.worker.read import read_shard
 
 pytestmark = pytest.mark.xdist_group("kills")
 TESTS = Path(__file__).parents[1]
-IMAGES, SHARD = 24, 3
 KILLS = int(os.environ.get("IGCAM_KILLS", "1"))
+SHARD = 3
+IMAGES = SHARD * (7 + KILLS)  # so that each driver has something left to do
 
 Driver = subprocess.Popen[str]
 
