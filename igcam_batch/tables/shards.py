@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from igcam_batch.errors import InputError
 from igcam_batch.storage import Store
 from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.schemas import FAILURES
@@ -77,9 +78,20 @@ def committed_shards(store: Store) -> Iterator[int]:
 
 
 def read_commit(store: Store, shard: int) -> Committed:
-    """What the commit of a shard says, from the footer of its scores."""
-    with store.open(f"{SCORES_DIR}/{part_name(shard)}") as file:
-        footer = pq.read_metadata(file)
+    """What the commit of a shard says, from the footer of its scores.
+
+    Raises:
+        InputError: the file is damaged, as by a disk that lost what it had promised to keep.
+    """
+    path = f"{SCORES_DIR}/{part_name(shard)}"
+    with store.open(path) as file:
+        try:
+            footer = pq.read_metadata(file)
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"{store.root}/{path}: is no whole Parquet file ({error}); delete it, and the same audit makes its "
+                "images again"
+            ) from None
     details = footer.metadata or {}
     images, failed, revision = (int(details.get(name, 0)) for name in (_IMAGES, _FAILED, _REVISION))
     return Committed(images, failed, footer.num_rows, revision)

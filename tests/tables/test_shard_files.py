@@ -103,6 +103,14 @@ class TestCommit:
         commit(store, 3, "a", "a", "b", failed=("c", "d"))
         assert read_commit(store, 3) == Committed(images=5, failed=2, rows=3)
 
+    @pytest.mark.parametrize("left", [0, 100])
+    def test_that_is_damaged_is_named_with_the_way_out(self, store, left):
+        commit(store, 3, "a")
+        path = Path(store.root) / "scores" / "part-000003.parquet"
+        path.write_bytes(path.read_bytes()[:left])
+        with pytest.raises(InputError, match=f"^{path}: is no whole Parquet file .*; delete it, and the same audit"):
+            read_commit(store, 3)
+
     @pytest.mark.parametrize("puts", [0, 1, 2])
     def test_a_shard_cut_short_is_not_committed_and_no_reader_believes_it(self, store, monkeypatch, puts):
         commit(store, 0, "a")
