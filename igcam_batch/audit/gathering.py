@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from igcam_batch.storage import Store
-from igcam_batch.tables import Piece, commit_pieces, committed_shards, read_commit, remove_pieces, staged_pieces
+from igcam_batch.tables import Piece, commit_pieces, committed_shards, read_commits, remove_pieces, staged_pieces
 from igcam_batch.tables.plan import read_plan
 from igcam_batch.tables.record import RunRecord
 from igcam_batch.tables.shards import read_shard_tables
@@ -50,8 +50,7 @@ class Gathering:
         """The images of committed shards that failed, as pieces of the shard's next revision."""
         there = self._staged()
         todo: list[Piece] = []
-        for number in committed_shards(self._store):
-            commit = read_commit(self._store, number)
+        for number, commit in read_commits(self._store):
             if commit.failed:
                 revision = commit.revision + 1
                 _, _, failures = read_shard_tables(self._store, number, commit)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
-from igcam_batch.tables import committed_shards, read_commit
+from igcam_batch.tables import read_commits
 from igcam_batch.tables.record import read_record
 
 
@@ -42,8 +42,7 @@ def read_status(output: str) -> Status:
 def count_commits(store: Store, planned: int) -> Status:
     """Add up what the commits in OUTPUT say."""
     images = failed = rows = 0
-    for shard in committed_shards(store):
-        commit = read_commit(store, shard)
+    for _, commit in read_commits(store):
         images += commit.images
         failed += commit.failed
         rows += commit.rows

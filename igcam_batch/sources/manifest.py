@@ -24,8 +24,9 @@ from igcam_batch.storage import Store
 URI, IMAGE_ID, LABEL, LABELS, BOXES = "uri", "image_id", "label", "labels", "boxes"
 _OURS = (URI, IMAGE_ID, LABEL, LABELS, BOXES)
 _AS_WRITTEN = frozenset(_OURS)
-_SCHEMES = ("s3://",)  # what else is named in full cannot be read
-_IN_FULL = r"^(/|[A-Za-z][A-Za-z0-9+.\-]*://)"
+_SCHEME = r"^[A-Za-z][A-Za-z0-9+.\-]*://"
+_READABLE = r"^[Ss]3://"  # what else has a scheme cannot be read
+_IN_FULL = rf"^/|{_SCHEME}"
 _SEPARATOR = "|"  # between the labels of an image, in CSV
 
 
@@ -92,14 +93,18 @@ class _Columns:
 
     def _problems(self, written: pa.ChunkedArray) -> pa.Array:
         """What is no place that an image can be read from costs that image alone."""
-        scheme = pc.extract_regex(written, r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)").to_pylist()
+        foreign = pc.and_not(pc.match_substring_regex(written, _SCHEME), pc.match_substring_regex(written, _READABLE))
+        with_nul = pc.match_substring(written, "\0")
+        wrong = np.flatnonzero(pc.or_(foreign, with_nul).to_numpy()).tolist()
+        if not wrong:
+            return pa.nulls(len(written), PROBLEM)
         found: list[dict[str, str] | None] = [None] * len(written)
-        for index, match in enumerate(scheme):
-            if match and match["scheme"].lower() not in _SCHEMES:
-                line = f"{match['scheme']} cannot be read; only paths and s3:// can"
-                found[index] = asdict(Problem("read", f"{self._uri}: {self._where(index)}: {line}"))
-        for index in np.flatnonzero(pc.match_substring(written, "\0").to_numpy()).tolist():
-            found[index] = asdict(Problem("read", f"{self._uri}: {self._where(index)}: the uri has a NUL in it"))
+        for index in wrong:
+            scheme, separator, _ = written[index].as_py().partition("://")
+            line = f"{scheme}{separator} cannot be read; only paths and s3:// can"
+            if with_nul[index].as_py():
+                line = "the uri has a NUL in it"
+            found[index] = asdict(Problem("read", f"{self._uri}: {self._where(index)}: {line}"))
         return pa.array(found, PROBLEM)
 
     def _text(self, name: str) -> pa.ChunkedArray:
@@ -121,6 +126,8 @@ class _Columns:
                     [[str(label) for label in labels or () if label is not None] for labels in column.to_pylist()],
                     pa.list_(pa.string()),
                 )
+            if pa.types.is_string(column.type) and name == LABEL:
+                return _single(column)
             separator = _SEPARATOR if name == LABELS else None
             texts = [None if label is None else str(label) for label in column.to_pylist()]
             return pa.array([_split(text, separator) for text in texts], pa.list_(pa.string()))
@@ -148,6 +155,13 @@ class _Columns:
         sides = ", ".join(f"{side:g}" for side in (box.left, box.top, box.right, box.bottom))
         self._notes.add(NO_AREA, f"{self._uri}: {self._where(number)}: '{box.label}' {sides}")
         return False
+
+
+def _single(labels: pa.StringArray) -> pa.ListArray:
+    """A list of each label, or of nothing where it is null or empty."""
+    there = pc.fill_null(pc.not_equal(labels, ""), False)
+    ends = np.cumsum(there.to_numpy(zero_copy_only=False), dtype=np.int32)
+    return pa.ListArray.from_arrays(np.concatenate([np.zeros(1, np.int32), ends]), labels.filter(there))
 
 
 def _split(text: str | None, separator: str | None) -> list[str]:

@@ -34,6 +34,8 @@ class LocalStore:
         links_left_out: paths of the links that `list` has come by and left out because they lead out.
     """
 
+    at_once = 1
+
     def __init__(self, root: str, *, follow_links: bool = True) -> None:
         self._root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  # also takes `..` out
         self._resolved = self._root.resolve()

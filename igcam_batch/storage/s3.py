@@ -45,6 +45,8 @@ class S3Store:
         InputError: `root` is no such URI.
     """
 
+    at_once = 16
+
     def __init__(self, root: str) -> None:
         bucket, _, prefix = root.removeprefix("s3://").partition("/")
         self._bucket, self._prefix = bucket, prefix.rstrip("/")

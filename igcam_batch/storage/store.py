@@ -53,6 +53,8 @@ class Store(Protocol):
     """Files under one root. Paths are relative to it, with `/` between their parts."""
 
     root: str
+    at_once: int
+    """Small files that are best read at a time: where an answer takes its time, many."""
 
     def probe(self, path: str = "") -> None:
         """InputError, within seconds, where the place, or that file in it, cannot be reached at all."""

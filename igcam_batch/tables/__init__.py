@@ -27,6 +27,7 @@ from igcam_batch.tables.shards import (
     committed_shards,
     is_committed,
     read_commit,
+    read_commits,
     to_parquet,
 )
 
@@ -48,6 +49,7 @@ __all__ = [
     "is_committed",
     "is_staged",
     "read_commit",
+    "read_commits",
     "read_failures",
     "read_heatmaps",
     "read_scores",

@@ -1,11 +1,12 @@
 """The tables of a run, back as Arrow: only of shards that are committed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
 from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
+from igcam_batch.storage.ahead import ahead
 from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.schemas import FAILURES, heatmap_array
 from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR, committed_shards, companions, part_name
@@ -27,9 +28,7 @@ def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
 def score_tables(output: str) -> Iterator[pa.Table]:
     """The score table, a committed shard at a time, in their order."""
     store = open_store(output)
-    for shard in committed_shards(store):
-        with store.open(f"{SCORES_DIR}/{part_name(shard)}") as file:
-            yield read_parquet(file).replace_schema_metadata(None)
+    yield from _tables(store, _files(store, SCORES_DIR), None)
 
 
 def read_heatmaps(output: str, size: int | tuple[int, int] | None = None) -> pa.Table:
@@ -69,15 +68,20 @@ def read_failures(output: str) -> pa.Table:
 
 
 def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: pa.Schema | None = None) -> pa.Table:
-    tables = []
-    for path in _files(store, directory):
-        with store.open(path) as file:
-            tables.append(read_parquet(file, columns).replace_schema_metadata(None))
+    tables = list(_tables(store, _files(store, directory), columns))
     if tables:
         return pa.concat_tables(tables)
     if schema is not None:
         return schema.empty_table()
     raise InputError(f"{store.root}: holds no {directory} of an audit; run `igcam-batch audit INPUT {store.root}`")
+
+
+def _tables(store: Store, paths: Iterable[str], columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    def read(path: str) -> pa.Table:
+        with store.open(path) as file:
+            return read_parquet(file, columns).replace_schema_metadata(None)
+
+    yield from ahead(read, paths, store.at_once)
 
 
 def _files(store: Store, directory: str) -> Iterator[str]:

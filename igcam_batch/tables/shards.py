@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
 from igcam_batch.storage import Store
+from igcam_batch.storage.ahead import ahead
 from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.schemas import FAILURES
 
@@ -95,6 +96,15 @@ def read_commit(store: Store, shard: int) -> Committed:
     details = footer.metadata or {}
     images, failed, revision = (int(details.get(name, 0)) for name in (_IMAGES, _FAILED, _REVISION))
     return Committed(images, failed, footer.num_rows, revision)
+
+
+def read_commits(store: Store) -> Iterator[tuple[int, Committed]]:
+    """What each commit says, by ascending shard; errors as for `read_commit`."""
+
+    def read(shard: int) -> tuple[int, Committed]:
+        return shard, read_commit(store, shard)
+
+    yield from ahead(read, committed_shards(store), store.at_once)
 
 
 def companions(store: Store, directory: str) -> Iterator[tuple[int, str]]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
 from igcam_batch.storage import ChangedError, Store, Version, open_store
-from igcam_batch.worker.ahead import ahead
+from igcam_batch.storage.ahead import ahead
 
 Row = Mapping[str, Any]
 _ROWS_AT_ONCE = 64  # of a column of images

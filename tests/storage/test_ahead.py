@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from igcam_batch.worker.ahead import ahead
+from igcam_batch.storage.ahead import ahead
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 7, 100])

@@ -1,7 +1,7 @@
 """Calls that wait for something, several at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(call: Callable[[T], R], items: Sequence[T], at_once: int) -> Iterator[R]:
+def ahead(call: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
     """What `call` returns for each item, in the order of the items.
 
     Args:
@@ -17,7 +17,7 @@ def ahead(call: Callable[[T], R], items: Sequence[T], at_once: int) -> Iterator[
         items: its arguments.
         at_once: calls that run, or have run and whose results wait to be taken.
     """
-    if at_once == 1 or len(items) == 1:
+    if at_once == 1:
         yield from map(call, items)
         return
     waiting: deque[Future[R]] = deque()
