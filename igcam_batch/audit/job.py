@@ -25,8 +25,9 @@ from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
 from igcam_batch.sources import Place, boundary, find_place
 from igcam_batch.storage import LocalStore, Store, open_store
-from igcam_batch.storage.claim import Claim, this_process
+from igcam_batch.storage.claim import CLAIM, Claim, this_process
 from igcam_batch.tables import Piece, committed_shards, read_commit
+from igcam_batch.tables.compact import COMPACT_DIR
 from igcam_batch.tables.record import (
     RUN_FILE,
     RunRecord,
@@ -37,7 +38,6 @@ from igcam_batch.tables.record import (
 )
 from igcam_batch.worker.watchdog import forget_verdicts
 
-CLAIM = ".claim"
 _ROW_OF_DEATHS = 8  # of processes for each that can run at once; each has up to four pieces
 
 
@@ -123,6 +123,7 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
             row_of_deaths=max(2 * _ROW_OF_DEATHS, _ROW_OF_DEATHS * replicas.most),
         )
         if todo:
+            output.delete(COMPACT_DIR)
             progress.started(str(replicas))
         try:
             rounds.run(todo)

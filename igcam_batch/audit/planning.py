@@ -13,11 +13,12 @@ from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel
 from igcam_batch.sources import SUFFIXES, Place, Source, Wanted, class_directories, open_source
 from igcam_batch.storage import Store
+from igcam_batch.tables.compact import COMPACT_DIR
 from igcam_batch.tables.plan import PLAN_DIR, Planned, write_plan
 from igcam_batch.tables.record import RUN_FILE, ModelRecord, RunRecord, now, versions, write_record
 
 TABLES = ("scores", "heatmaps", "failures")
-_OURS = (RUN_FILE, *TABLES, "summary.parquet", "summary.json", "report.html")
+_OURS = (RUN_FILE, *TABLES, COMPACT_DIR, "summary.parquet", "summary.json", "report.html")
 _SHARD_IMAGES_GPU, _SHARD_IMAGES_CPU = 256, 32  # at most, unless --shard-size says otherwise
 _SHARDS_PER_WORKER = 4  # at least, so that workers finish together
 _LARGEST_SHARD = 1 << 30  # bytes of pixels; a row that Arrow and Ray carry holds less than 2 GiB

@@ -82,6 +82,20 @@ def status(output: str) -> None:
 
 @commands.command()
 @click.argument("output", metavar="OUTPUT")
+@click.option(
+    "--file-size", default=128, show_default=True, type=click.IntRange(1, 4096), metavar="MIB", help="of each file"
+)
+def compact(output: str, file_size: int) -> None:
+    """Write the tables of a finished run once more, to OUTPUT/compact, in few large files."""
+    from igcam_batch.tables.compact import COMPACT_DIR
+    from igcam_batch.tables.compact import compact as write_compact
+
+    for name, table in write_compact(output, file_size << 20).items():
+        click.echo(f"{output}/{COMPACT_DIR}/{name}: {table.rows} rows in {_files(table.files)}, {_size(table.bytes)}")
+
+
+@commands.command()
+@click.argument("output", metavar="OUTPUT")
 def report(output: str) -> None:
     """Sum up a run, finished or not: summary.parquet, summary.json, and their means as a table."""
     from igcam_batch.report.scores import means_table
@@ -120,6 +134,14 @@ def demo(output: str) -> None:
     terminal.print(means_table(result.means))
     click.echo(result.summary.line())
     click.echo(f"look at {result.sheet}")
+
+
+def _files(number: int) -> str:
+    return f"{number} file{'s' * (number != 1)}"
+
+
+def _size(number: int) -> str:
+    return f"{number / 2**20:.1f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"
 
 
 def _fail(message: str, code: int) -> None:

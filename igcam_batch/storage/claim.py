@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from igcam_batch.errors import InputError
 
+CLAIM = ".claim"  # in OUTPUT; hidden, so that no listing shows it
 _LONGEST_OWNER = 200
 
 

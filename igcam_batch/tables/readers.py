@@ -1,6 +1,6 @@
 """The tables of a run, back as Arrow: only of shards that are committed."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -27,8 +27,7 @@ def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
 
 def score_tables(output: str) -> Iterator[pa.Table]:
     """The score table, a committed shard at a time, in their order."""
-    store = open_store(output)
-    yield from _tables(store, _files(store, SCORES_DIR), None)
+    yield from tables_of(open_store(output), SCORES_DIR)
 
 
 def read_heatmaps(output: str, size: int | tuple[int, int] | None = None) -> pa.Table:
@@ -68,7 +67,7 @@ def read_failures(output: str) -> pa.Table:
 
 
 def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: pa.Schema | None = None) -> pa.Table:
-    tables = list(_tables(store, _files(store, directory), columns))
+    tables = list(tables_of(store, directory, columns))
     if tables:
         return pa.concat_tables(tables)
     if schema is not None:
@@ -76,12 +75,14 @@ def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: p
     raise InputError(f"{store.root}: holds no {directory} of an audit; run `igcam-batch audit INPUT {store.root}`")
 
 
-def _tables(store: Store, paths: Iterable[str], columns: Sequence[str] | None) -> Iterator[pa.Table]:
+def tables_of(store: Store, directory: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """One of the tables, `scores`, `heatmaps` or `failures`, a committed shard at a time, in their order."""
+
     def read(path: str) -> pa.Table:
         with store.open(path) as file:
             return read_parquet(file, columns).replace_schema_metadata(None)
 
-    yield from ahead(read, paths, store.at_once)
+    yield from ahead(read, _files(store, directory), store.at_once)
 
 
 def _files(store: Store, directory: str) -> Iterator[str]:
