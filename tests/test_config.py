@@ -350,6 +350,8 @@ HOW_FAST_OR_WHERE: dict[str, Any] = {
     "fail-on-error": True,
     "retry-failures": True,
     "decode-timeout": 5,
+    "deadline": 60.0,
+    "startup-timeout": 5,
 }
 
 
@@ -393,3 +395,20 @@ class TestJson:
     def test_settings_cannot_be_changed(self):
         with pytest.raises(ValueError, match="frozen"):
             config().steps = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("8h", 28_800), ("90m", 5_400), ("2h30m", 9_000), ("45s", 45), ("1.5h", 5_400), ("1H", 3_600), (3600, 3_600)],
+)
+def test_a_deadline_is_a_duration(text: str | int, seconds: float) -> None:
+    found = config(deadline=text)
+    assert found.deadline == seconds
+    assert "deadline" not in found.result_settings()
+    assert AuditConfig.model_validate_json(found.model_dump_json(by_alias=True)) == found
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "8", "", "h", "-1h", "0h", "8h30", "1h1h", "inf"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"--deadline .*(must be a duration, as 8h, 90m or 2h30m|greater than 0)"):
+        config(deadline=text)

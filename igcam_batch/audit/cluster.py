@@ -5,13 +5,14 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 
+from igcam_batch.audit.arrival import fitting, gpus_of_nodes, may_grow, wait_for_gpus
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 
@@ -68,6 +69,13 @@ def connect() -> None:
             ray.init(include_dashboard=False, **quiet)
         except ConnectionError as error:
             raise InputError(f"no Ray cluster answers where one is named ({_one_line(error)}); {_OR_LOCAL}") from None
+        except RuntimeError as error:
+            if "Version mismatch" not in str(error):
+                raise
+            raise InputError(
+                f"the cluster runs other versions of Ray or Python than this process ({_one_line(error)}); install the "
+                "same on both"
+            ) from None
 
 
 def _refuse_a_silent_address(address: str) -> None:
@@ -103,11 +111,16 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def plan_replicas(config: AuditConfig) -> Replicas:
+def plan_replicas(config: AuditConfig, tell: Callable[[str], None] = lambda _line: None) -> Replicas:
     """How many replicas of the model the cluster carries, and of what.
 
+    Args:
+        config: the settings.
+        tell: told if GPUs are waited for, as those of an autoscaling cluster.
+
     Raises:
-        InputError: GPUs are asked for that the cluster does not have, or more workers than its CPUs can share.
+        InputError: GPUs are asked for that the cluster does not have, and does not come to have in time, or more
+            workers than its CPUs can share.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus_there = [node.get("GPU", 0.0) for node in nodes]
@@ -115,9 +128,14 @@ def plan_replicas(config: AuditConfig) -> Replicas:
     gpus = config.gpus_per_worker if config.gpus_per_worker is not None else float(sum(gpus_there) > 0)
     if not gpus:
         return _on_cpus(config, cpus_there)
-    fitting = sum(int(there / gpus) for there in gpus_there)
-    least, most = config.worker_range or (fitting, fitting)
-    if fitting < max(least, 1):
+    there = fitting(gpus_there, gpus)
+    least, most = config.worker_range or (there, there)
+    if there < max(least, 1) and may_grow():
+        wait_for_gpus(max(least, 1), gpus, config.startup_timeout, tell)
+        gpus_there = gpus_of_nodes()
+        there = fitting(gpus_there, gpus)
+        least, most = config.worker_range or (there, there)
+    if there < max(least, 1):
         wanted = f"--gpus-per-worker {gpus:g}" + (f" --workers {config.workers}" if config.workers else "")
         needed, has = _amount(gpus * max(least, 1), "GPU"), _amount(sum(gpus_there), "GPU")
         raise InputError(
@@ -146,9 +164,13 @@ def _on_cpus(config: AuditConfig, cpus_there: list[float]) -> Replicas:
     Each counts a little less than whole CPUs, so that a node full of them has room for a decoding task left: where a
     node is lost, Ray starts its replicas on the others.
     """
+    if not cpus_there:
+        raise InputError(
+            "the cluster has no CPU and no GPU to work on; --gpus-per-worker 1 waits for the GPUs of one that grows"
+        )
     smallest = min(cpus_there)
-    fitting = sum(max(1, int(there) // _CPUS_OF_A_REPLICA) for there in cpus_there)
-    least, most = config.worker_range or (fitting, fitting)
+    all_there = sum(max(1, int(there) // _CPUS_OF_A_REPLICA) for there in cpus_there)
+    least, most = config.worker_range or (all_there, all_there)
     of_a_node = -(-most // len(cpus_there))
     share = (smallest - _DECODE_CPUS) / of_a_node
     cpus = min(int(share), _CPUS_OF_A_REPLICA) - _DECODE_CPUS if share >= 1 else round(share - 0.005, 2)

@@ -1,5 +1,6 @@
-"""The Ray task that reads and decodes a piece, on CPUs. Loads no torch."""
+"""The Ray task that reads and decodes pieces, on CPUs. Loads no torch."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,12 @@ from igcam_batch.tables.plan import read_plan
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.read import read_shard
 from igcam_batch.worker.watchdog import Watchdog
+
+
+def decode_shards(row: dict[str, Any], work: Work) -> Iterator[dict[str, Any]]:
+    """A row with some pieces -> a row for each, as soon as it is decoded."""
+    for piece in row["pieces"]:
+        yield decode_shard(piece, work)
 
 
 def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:

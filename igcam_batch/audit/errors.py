@@ -11,7 +11,12 @@ class IncompleteError(RuntimeError):
 
 
 class StoppedError(RuntimeError):
-    """The run was asked to stop; what is committed is kept, and the same command goes on from there."""
+    """The run was asked to stop; what is committed is kept, and the same command goes on from there.
+
+    Attributes:
+        reason: why, alone.
+    """
 
     def __init__(self, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"{reason}; {_GOES_ON}, and the same command goes on from there")

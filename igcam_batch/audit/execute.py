@@ -13,13 +13,14 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.exceptions import ActorUnavailableError, RayError
 
 from igcam_batch.audit.cluster import Replicas, that_fit
-from igcam_batch.audit.decoding import decode_shard
+from igcam_batch.audit.decoding import decode_shards
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.replica import ExplainShards, Report
 from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
 _LONGEST = 300  # characters of what Ray says
+_MOST_ROWS = 4096  # that wait for decoding; so that each task has some pieces where there are more of them
 _DECODE_RETRIES = 1  # where its process dies; also how often what a lost node held is decoded anew
 
 
@@ -39,8 +40,8 @@ def execute(
             one commits its tables, the next, already there, has the device.
         died: told how the process ended of a piece without a report, as Ray says it.
     """
-    _quiet()
     replicas = that_fit(replicas, len(pieces))
+    rows = list(_rows_of(pieces, None if alone else _MOST_ROWS))
     pool = ActorPoolStrategy(
         min_size=replicas.least,
         max_size=replicas.most,
@@ -48,12 +49,12 @@ def execute(
         max_concurrent_calls_per_actor=1 if alone else 2,
         enable_true_multi_threading=True,
     )
-    with warnings.catch_warnings():
+    with _own_settings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray has no other place for max_task_retries yet, and will drop this one
         dataset = (
-            ray.data.from_items([asdict(piece) for piece in pieces], override_num_blocks=len(pieces))
-            .map(
-                cast(Any, decode_shard),
+            ray.data.from_items(rows, override_num_blocks=len(rows))
+            .flat_map(
+                cast(Any, decode_shards),
                 fn_kwargs={"work": work},
                 compute=TaskPoolStrategy(replicas.decoders),
                 num_cpus=replicas.decode_cpus,
@@ -69,10 +70,17 @@ def execute(
             )
         )
     with _listening(died):
-        yield from map(Report.from_row, _rows(dataset))
+        yield from map(Report.from_row, _reports(dataset))
 
 
-def _rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
+def _rows_of(pieces: Sequence[Piece], most: int | None) -> Iterator[dict[str, Any]]:
+    """Ray Data's first rows: of a few pieces each where they are many, as Ray keeps every row until the end."""
+    of_each = 1 if most is None else -(-len(pieces) // most)
+    for start in range(0, len(pieces), of_each):
+        yield {"pieces": [asdict(piece) for piece in pieces[start : start + of_each]]}
+
+
+def _reports(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The rows of a dataset; IncompleteError with the first line of what ended it."""
     try:
         yield from dataset.iter_rows()
@@ -82,15 +90,23 @@ def _rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
         raise IncompleteError(f"a worker failed: {lines[-1]}") from None
 
 
-def _quiet() -> None:
-    """Leave the terminal to our own progress; Ray Data's log files keep everything."""
-    context = DataContext.get_current()
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Ray Data's, for a dataset of ours; it leaves the terminal to our progress, and its log files keep everything."""
+    theirs = DataContext.get_current()
+    context = theirs.copy()
+    context.target_max_block_size = 1  # a block for each row, so that a shard is explained as soon as it is decoded
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a piece whose process died is missing, and is found to be
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.CRITICAL)
     context.enable_progress_bars = False
+    DataContext._set_current(context)
+    try:
+        yield
+    finally:
+        DataContext._set_current(theirs)
 
 
 @contextmanager

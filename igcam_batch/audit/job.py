@@ -13,12 +13,13 @@ from igcam_batch.audit.environment import travelling
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.execute import execute
 from igcam_batch.audit.gathering import Gathering
+from igcam_batch.audit.metrics import RunMetrics
 from igcam_batch.audit.planning import TABLES, begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
 from igcam_batch.audit.rounds import Execute, Rounds
 from igcam_batch.audit.status import Status, count_commits
-from igcam_batch.audit.stop import stop_on_sigterm
+from igcam_batch.audit.stop import stopping
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
@@ -86,15 +87,24 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
         IncompleteError: work was begun and could not be finished.
     """
     began = time.perf_counter()
+    deadline = None if config.deadline is None else time.monotonic() + config.deadline
     progress = progress or Silent()
     config = _absolute(config)
     place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
     _check_places(place, output)
     with output.claim(CLAIM, this_process()) as claim:
-        return _go_on(config, place, output, progress, claim, began)
+        return _go_on(config, place, output, progress, claim, began, deadline)
 
 
-def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress, claim: Claim, began: float) -> Summary:
+def _go_on(
+    config: AuditConfig,
+    place: Place,
+    output: Store,
+    progress: Progress,
+    claim: Claim,
+    began: float,
+    deadline: float | None,
+) -> Summary:
     """Start, or go on with, the run in OUTPUT, which no other driver writes to meanwhile."""
     record = _existing_run(config, output)
     model = load_model(config)
@@ -104,9 +114,9 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
     else:
         _check_weights(record, model, output)
         connect()
-        replicas = plan_replicas(config)
+        replicas = plan_replicas(config, progress.warned)
     gathering = Gathering(output, record)
-    with stop_on_sigterm(output, record.plan) as stop:
+    with stopping(output, record.plan, deadline) as stop:
         todo = gathering.unfinished()
         if config.retry_failures:
             forget_verdicts(output, record.plan)
@@ -120,6 +130,7 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
             stop,
             _control(output, gathering),
             claim.lost,
+            RunMetrics(output.root, sum(piece.images for piece in todo)),
             row_of_deaths=max(2 * _ROW_OF_DEATHS, _ROW_OF_DEATHS * replicas.most),
         )
         if todo:
@@ -130,7 +141,7 @@ def _go_on(config: AuditConfig, place: Place, output: Store, progress: Progress,
         except StoppedError as error:
             status = count_commits(output, record.images)
             _record(output, record, "stopped", status, began, rounds.done.replicas)
-            raise StoppedError(f"{error}: {status.remaining} of {status.planned} images remain") from None
+            raise StoppedError(f"{error.reason}: {status.remaining} of {status.planned} images remain") from None
     done, ended = rounds.done, time.perf_counter()
     status = count_commits(output, record.images)
     if status.remaining:

@@ -21,6 +21,8 @@ TABLES = ("scores", "heatmaps", "failures")
 _OURS = (RUN_FILE, *TABLES, COMPACT_DIR, "summary.parquet", "summary.json", "report.html")
 _SHARD_IMAGES_GPU, _SHARD_IMAGES_CPU = 256, 32  # at most, unless --shard-size says otherwise
 _SHARDS_PER_WORKER = 4  # at least, so that workers finish together
+_MANY_SHARDS = 64  # for each worker; where there are more, shards are made larger, so that there are fewer files
+_MUCH = 160 << 20  # bytes of pixels in a shard that is made larger
 _LARGEST_SHARD = 1 << 30  # bytes of pixels; a row that Arrow and Ray carry holds less than 2 GiB
 _NAMED_AT_MOST = 5
 _NUMBERED_BY_NAME = ("imagefolder", "voc")  # layouts whose classes are numbered in the order of their names
@@ -50,7 +52,7 @@ def begin(
         if config.targets.needs_labels:
             _check_labels(config, model, planned, numbered)
         connect()
-        replicas = plan_replicas(config)
+        replicas = plan_replicas(config, progress.warned)
         record = _new_record(config, model, plan, planned, numbered, source, replicas)
     except OSError as error:
         output.delete(plan)
@@ -130,7 +132,8 @@ def _new_record(
     """The record of a run that begins; decides the size of a shard."""
     at_most = _SHARD_IMAGES_GPU if replicas.gpus else _SHARD_IMAGES_CPU
     evenly = -(-planned.images // (_SHARDS_PER_WORKER * replicas.most))
-    shard_size = config.shard_size or max(1, min(at_most, evenly))
+    of_many = min(planned.images // (_MANY_SHARDS * replicas.most), 4 * at_most, _MUCH // (3 * model.recipe.size**2))
+    shard_size = config.shard_size or max(1, min(evenly, max(at_most, of_many)))
     if shard_size * 3 * model.recipe.size**2 > _LARGEST_SHARD:
         most = _LARGEST_SHARD // (3 * model.recipe.size**2)
         raise InputError(f"--shard-size {shard_size}: at {model.recipe.size} pixels a side it can be {most} at most")

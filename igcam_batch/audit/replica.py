@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from igcam_batch.audit.environment import settle
+from igcam_batch.audit.metrics import ReplicaMetrics
 from igcam_batch.audit.stop import stop_asked
 from igcam_batch.audit.trouble import NONE, STOPPED, Trouble
 from igcam_batch.audit.work import Work
@@ -92,11 +93,16 @@ class ExplainShards:
         self._replica = Replica(socket.gethostname(), os.getpid(), device, pinned)
         settings = work.settings()
         self._output, self._plan = open_store(settings.output), work.plan
+        self._metrics = ReplicaMetrics(settings.output)
         share = min(gpus, 1.0) or 1.0
         self._explain = ShardExplainer(settings, device, work.plan, work.labels, work.sha256, share)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Explain one piece."""
+        with self._metrics.shard():
+            return self._report(row).to_row()
+
+    def _report(self, row: dict[str, Any]) -> Report:
         decoded = DecodedShard.from_row(row)
         trouble = Trouble(**{field.name: row[field.name] for field in fields(Trouble)})
         outcome = Outcome(decoded.piece, 0, 0, 0.0)
@@ -106,6 +112,8 @@ class ExplainShards:
                     trouble = STOPPED
                 else:
                     outcome = self._explain(decoded)
+                    scored = decoded.piece.images - outcome.failed
+                    self._metrics.done(scored, outcome.failed, outcome.rows, outcome.seconds)
             except Exception as error:  # it travels as a value: an exception would only be logged by Ray
                 trouble = Trouble.of(error)
-        return Report(outcome, self._replica, trouble or NONE).to_row()
+        return Report(outcome, self._replica, trouble or NONE)

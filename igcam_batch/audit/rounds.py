@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.gathering import Gathering
+from igcam_batch.audit.metrics import RunMetrics
 from igcam_batch.audit.progress import Progress
 from igcam_batch.audit.replica import Replica, Report
 from igcam_batch.audit.stop import Stop
@@ -58,6 +59,7 @@ class Rounds:
         stop: whether the run was asked to stop.
         control: a piece that was explained in an earlier run, if there is one.
         lost: set when another driver has taken OUTPUT over.
+        metrics: told of what is done, and of what is tried again.
         row_of_deaths: without a report between them, before it is asked whether the images are to blame.
     """
 
@@ -70,11 +72,13 @@ class Rounds:
         stop: Stop,
         control: Piece | None,
         lost: threading.Event,
+        metrics: RunMetrics,
         row_of_deaths: int,
     ) -> None:
         self._execute, self._gathering, self._put_crash = execute, gathering, put_crash
         self._progress, self._stop = progress, stop
         self._control, self._lost, self._row_of_deaths = control, lost, row_of_deaths
+        self._metrics = metrics
         self._tries: Counter[Piece] = Counter()
         self._deaths: Counter[Piece] = Counter()
         self._deaths_alone: Counter[Piece] = Counter()
@@ -94,7 +98,7 @@ class Rounds:
             before = self.done.images
             lost, troubled = self._round(pieces, alone)
             if self._stop.asked:
-                raise StoppedError("stopped")
+                raise StoppedError(self._stop.reason)
             for piece in lost:
                 self._deaths[piece] += 1
                 self._deaths_alone[piece] += alone
@@ -103,6 +107,7 @@ class Rounds:
             elif self.done.images == before and troubled:
                 time.sleep(_PAUSE)
             pieces = [*troubled, *self._smaller(lost)]
+            self._metrics.again(len(lost), len(troubled))
             alone = alone or bool(lost)
 
     def _round(self, pieces: Sequence[Piece], alone: bool) -> tuple[list[Piece], list[Piece]]:
@@ -152,6 +157,7 @@ class Rounds:
             done.replicas.add(report.replica)
             if warning := report.replica.warning():
                 self._progress.warned(warning)
+        self._metrics.done(images, len(done.replicas))
         if failed < images:
             self._control = outcome.piece
         elif self._control is None and done.failed >= _HOPELESS:
@@ -194,6 +200,7 @@ class Rounds:
                 self.done.images += 1
                 self.done.failed += 1
                 self._progress.advanced(1, 1)
+                self._metrics.done(1, len(self.done.replicas))
 
     def _is_suspect(self, piece: Piece) -> bool:
         """Whether processes died with a piece so often that it is split, or as a single image is to blame."""

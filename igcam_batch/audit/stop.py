@@ -1,9 +1,14 @@
-"""How a run is asked to stop: SIGTERM, as from `ray job stop`, a batch system, or a spot machine that goes away."""
+"""How a run is asked to stop.
+
+By SIGTERM, as from `ray job stop`, a batch system, or a spot machine that goes away; or by the clock, at --deadline.
+"""
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 
 from igcam_batch.audit.errors import StoppedError
@@ -14,12 +19,19 @@ class Stop:
     """Whether a run was asked to stop.
 
     Attributes:
-        asked: from the first SIGTERM on.
+        asked: from the first time on that it was.
+        reason: in words.
     """
 
     def __init__(self, store: Store, plan: str) -> None:
         self._store, self._plan = store, plan
         self.asked = self._paused = False
+        self.reason = "stopped"
+
+    def ask(self, reason: str) -> None:
+        """Have every process finish and commit what it has in hand, and begin nothing more, for good."""
+        self.asked, self.reason = True, reason
+        threading.Thread(target=self.pause, daemon=True).start()  # a signal may have come in the midst of a request
 
     def pause(self) -> None:
         """Have every process finish and commit what it has in hand, and begin nothing more."""
@@ -40,30 +52,57 @@ def stop_asked(store: Store, plan: str) -> bool:
 
 
 @contextmanager
-def stop_on_sigterm(store: Store, plan: str) -> Iterator[Stop]:
-    """While the block runs, a first SIGTERM asks the run to stop, and a second ends it at once with a StoppedError.
+def stopping(store: Store, plan: str, deadline: float | None = None) -> Iterator[Stop]:
+    """While the block runs, a first SIGTERM asks the run to stop, and another ends it at once with a StoppedError.
 
     Signals reach the main thread alone; in any other, nothing is changed.
+
+    Args:
+        store: OUTPUT.
+        plan: directory of the run's plan.
+        deadline: the moment at which the run is asked to stop by itself, as `time.monotonic` counts; None: never.
     """
     stop = Stop(store, plan)
     store.delete(_marker(plan))  # of an earlier run
+    with _at(deadline, partial(stop.ask, "the --deadline has come")), _on_sigterm(stop):
+        try:
+            yield stop
+        finally:
+            with suppress(OSError):
+                store.delete(_marker(plan))
+
+
+@contextmanager
+def _at(moment: float | None, call: Callable[[], None]) -> Iterator[None]:
+    """Call at a moment, if the block still runs then."""
+    if moment is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, moment - time.monotonic()), call)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _on_sigterm(stop: Stop) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
 
     def terminated(_number: int, _frame: FrameType | None) -> None:
         if stop.asked:
             raise StoppedError("stopped at once")
-        stop.asked = True
-        threading.Thread(target=stop.pause, daemon=True).start()  # the signal may have come in the midst of a request
+        stop.ask("stopped")
 
     before = signal.signal(signal.SIGTERM, terminated)
     try:
-        yield stop
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        with suppress(OSError):
-            store.delete(_marker(plan))
 
 
 def _marker(plan: str) -> str:

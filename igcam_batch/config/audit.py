@@ -192,9 +192,25 @@ class AuditConfig(BaseModel):
         ge=0,
         le=64,
     )
+    startup_timeout: float = _flag(
+        600,
+        "how long GPUs are waited for that the cluster does not have yet",
+        metavar="SECONDS",
+        affects_results=False,
+        ge=0,
+        le=86_400,
+    )
     limit: int | None = _flag(None, "take the first N images only", metavar="N", ge=1)
     overwrite: bool = _flag(False, "replace the run that OUTPUT holds", affects_results=False)
     retry_failures: bool = _flag(False, "take up again what failed in the run that OUTPUT holds", affects_results=False)
+    deadline: float | None = _flag(
+        None,
+        "after so long, in all, begin no shard more: what is in hand is committed, and the same command goes on later",
+        metavar="8h|90m|2h30m",
+        affects_results=False,
+        gt=0,
+        allow_inf_nan=False,
+    )
     fail_on_error: bool = _flag(False, "exit 1 when an image could not be explained", affects_results=False)
 
     @field_validator("mean", "std", mode="before")
@@ -271,6 +287,17 @@ class AuditConfig(BaseModel):
         if match is None or int(match[1]) < 1 or int(match[2] or match[1]) < int(match[1]):
             raise ValueError("must be N, or MIN:MAX with 1 <= MIN <= MAX")
         return str(value)
+
+    @field_validator("deadline", mode="before")
+    @classmethod
+    def _deadline_is_a_duration(cls, value: Any) -> Any:
+        """Seconds."""
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", value.strip().lower())
+        if match is None or not any(match.groups()):
+            raise ValueError("must be a duration, as 8h, 90m or 2h30m")
+        return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
 
     @field_validator("gpus_per_worker")
     @classmethod

@@ -1,5 +1,6 @@
 """What goes wrong around an image: it costs that image, and every other is explained as if nothing had happened."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from PIL import Image
 from promise import assert_same_but
 
 import igcam_batch
+from igcam_batch.audit.errors import StoppedError
 from igcam_batch.audit.job import Summary
+from igcam_batch.audit.status import read_status
 
 pytestmark = pytest.mark.xdist_group("faults")
 NAMES = tuple(f"{index:02d}.png" for index in range(12))
@@ -76,3 +79,19 @@ def test_failures_are_taken_up_again_when_asked(images: Path, audit: Callable[..
         "part-000002-1.parquet",
         "part-000003.parquet",
     ]
+
+
+def test_a_deadline_ends_a_run_at_a_shard_and_the_same_command_goes_on(
+    images: Path, audit: Callable[..., Summary], tmp_path: Path
+) -> None:
+    settings = {"model": "factories:slow", "batch-size": 1, "steps": 30, "workers": 1, "shard-size": 2}
+    undisturbed = audit(images, tmp_path / "a", **settings)
+    with pytest.raises(StoppedError, match=r"^the --deadline has come: \d+ of 12 images remain; what was"):
+        audit(images, tmp_path / "b", deadline=9, **settings)
+    status = read_status(str(tmp_path / "b"))
+    assert status.scored % 2 == 0
+    assert status.remaining > 0
+    assert json.loads((tmp_path / "b" / "run.json").read_text())["state"] == "stopped"
+    again = audit(images, tmp_path / "b", deadline=3600, **settings)
+    assert again.explained == status.remaining
+    assert_same_but(again.output, undisturbed.output)

@@ -22,6 +22,7 @@ from igcam_batch.audit import rounds
 from igcam_batch.audit.crash import put_crash
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.gathering import Gathering
+from igcam_batch.audit.metrics import RunMetrics
 from igcam_batch.audit.progress import Silent
 from igcam_batch.audit.replica import Replica, Report
 from igcam_batch.audit.rounds import Rounds
@@ -48,6 +49,7 @@ from igcam_batch.tables.record import ModelRecord, RunRecord
 from igcam_batch.worker.outcome import Outcome
 
 PLAN, SHAPE = "plan/0", (2, 2)
+METRICS = RunMetrics("out", 0)
 HERE = Replica("here", 1, "cpu", "")
 CONFIG = load_config({"input": "in", "output": "out", "model": "factories:small_cnn", "heatmap-dtype": "float32"})
 
@@ -139,7 +141,17 @@ def a_run(store: Store, record: RunRecord, cluster: Cluster, stop: Stop | None =
     todo = gathering.unfinished()
     control = next((gathering.whole(shard) for shard in committed_shards(store)), None)
     crash = partial(put_crash, store, record, CONFIG)
-    run = Rounds(cluster, gathering, crash, Silent(), stop or Stop(store, PLAN), control, threading.Event(), 16)
+    run = Rounds(
+        cluster,
+        gathering,
+        crash,
+        Silent(),
+        stop or Stop(store, PLAN),
+        control,
+        threading.Event(),
+        METRICS,
+        row_of_deaths=16,
+    )
     run.run(todo)
     return run
 
