@@ -1,0 +1,88 @@
+"""A cluster that has no worker at first: Ray's autoscaler starts real raylets when GPUs are asked for."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ray_heads import Head, free_ports, ray_head
+
+import igcam_batch
+
+pytestmark = pytest.mark.xdist_group("autoscaling")
+TESTS = Path(__file__).parents[1]
+MOST_NODES = 2
+
+
+@pytest.fixture(scope="module")
+def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head without CPUs, and an autoscaler that may add two nodes of a CPU and a logical GPU."""
+    session = tmp_path_factory.mktemp("ray")
+    [gcs] = free_ports(1)
+    worker = {"resources": {"CPU": 1, "GPU": 1, "object_store_memory": 200 << 20}, "node_config": {}}
+    empty_lists = (
+        "setup_commands head_setup_commands worker_setup_commands initialization_commands head_start_ray_commands "
+        "worker_start_ray_commands cluster_synced_files rsync_exclude rsync_filter"
+    )
+    config = {
+        "cluster_name": "growing",
+        "max_workers": MOST_NODES,
+        "idle_timeout_minutes": 5,
+        "upscaling_speed": 10,
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "gpu": worker | {"min_workers": 0, "max_workers": MOST_NODES},
+        },
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": f"127.0.0.1:{gcs}",
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
+        "auth": {},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+    } | {name: [] for name in empty_lists.split()}
+    file = session / "autoscaler.json"
+    file.write_text(json.dumps(config))
+    variables = {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_FAKE_CLUSTER": "1",
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "PYTHONPATH": str(TESTS),
+    }
+    with ray_head(session, "--num-cpus", "0", "--autoscaling-config", str(file), gcs=gcs, **variables) as head:
+        yield head
+
+
+def audit(head: Head, images: Path, output: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    settings = ("--model", "factories:slow", "--steps", "5", "--shard-size", "2", *flags)
+    command = [sys.executable, "-m", "igcam_batch", "audit", str(images), str(output), *settings]
+    environment = os.environ | head.environment | {"RAY_ADDRESS": head.address}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+
+
+def test_more_gpus_than_it_can_ever_have_are_refused_after_a_bounded_wait(
+    growing: Head, pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    flags = ("--workers", "64", "--gpus-per-worker", "1", "--startup-timeout", "3")
+    done = audit(growing, pictures("a.png"), tmp_path / "out", *flags)
+    assert done.returncode == 2
+    waiting, refusal = done.stderr.splitlines()
+    assert waiting.startswith("igcam-batch: warning: waiting up to 3 s for GPUs: 64 needed, ")
+    assert refusal.startswith("igcam-batch: --gpus-per-worker 1 --workers 64: needs 64 GPUs; the cluster has ")
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_it_grows_when_an_audit_needs_gpus_and_each_actor_has_its_own_node(
+    growing: Head, pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    images = pictures(*(f"{number:02}.png" for number in range(40)))
+    done = audit(growing, images, tmp_path / "out", "--workers", "1:2", "--gpus-per-worker", "1")
+    assert done.returncode == 0, done.stderr
+    assert len(set(igcam_batch.read_scores(str(tmp_path / "out"))["image_id"].to_pylist())) == 40
