@@ -1,4 +1,4 @@
-"""Measure the engine in one run on one machine: `python jobs/benchmark.py engine`, `memory`, `rules` or `soak`."""
+"""Measure the engine in one run on one machine: `python jobs/benchmark.py engine`, and others."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import click
 from benchmarks.engine import engine
 from benchmarks.memory import memory
+from benchmarks.planning import plan
 from benchmarks.rules import rules
 from benchmarks.soak import soak
 from benchmarks.subjects import DEVICE
@@ -24,6 +25,7 @@ def main() -> None:
 
 main.add_command(engine)
 main.add_command(memory)
+main.add_command(plan)
 main.add_command(rules)
 main.add_command(soak)
 

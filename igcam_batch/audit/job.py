@@ -4,9 +4,9 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
+from igcam_batch.audit.checks import absolute, check_model, check_places, check_weights, existing_run
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.crash import put_crash
 from igcam_batch.audit.environment import travelling
@@ -14,7 +14,7 @@ from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.execute import execute
 from igcam_batch.audit.gathering import Gathering
 from igcam_batch.audit.metrics import RunMetrics
-from igcam_batch.audit.planning import TABLES, begin
+from igcam_batch.audit.planning import begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
 from igcam_batch.audit.rounds import Execute, Rounds
@@ -22,19 +22,15 @@ from igcam_batch.audit.status import Status, count_commits
 from igcam_batch.audit.stop import stopping
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
-from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
 from igcam_batch.sources import Place, boundary, find_place
-from igcam_batch.storage import LocalStore, Store, open_store
+from igcam_batch.storage import Store, open_store
 from igcam_batch.storage.claim import CLAIM, Claim, this_process
 from igcam_batch.tables import Piece, committed_shards, read_commit
 from igcam_batch.tables.compact import COMPACT_DIR
 from igcam_batch.tables.record import (
-    RUN_FILE,
     RunRecord,
-    differences,
     now,
-    read_record,
     write_record,
 )
 from igcam_batch.worker.watchdog import forget_verdicts
@@ -89,9 +85,9 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     began = time.perf_counter()
     deadline = None if config.deadline is None else time.monotonic() + config.deadline
     progress = progress or Silent()
-    config = _absolute(config)
+    config = absolute(config)
     place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
-    _check_places(place, output)
+    check_places(place, output)
     with output.claim(CLAIM, this_process()) as claim:
         return _go_on(config, place, output, progress, claim, began, deadline)
 
@@ -106,13 +102,13 @@ def _go_on(
     deadline: float | None,
 ) -> Summary:
     """Start, or go on with, the run in OUTPUT, which no other driver writes to meanwhile."""
-    record = _existing_run(config, output)
+    record = existing_run(config, output)
     model = load_model(config)
-    _check_model(config, model)
+    check_model(config, model)
     if record is None:
         record, replicas = begin(config, model, place, output, progress)
     else:
-        _check_weights(record, model, output)
+        check_weights(record, model, output)
         connect()
         replicas = plan_replicas(config, progress.warned)
     gathering = Gathering(output, record)
@@ -150,75 +146,6 @@ def _go_on(
         _record(output, record, "finished", status, began, done.replicas)
     seconds = time.perf_counter() - began
     return Summary(status, done.images, done.failed, seconds, ended - done.began if todo else 0.0, output.root)
-
-
-def _absolute(config: AuditConfig) -> AuditConfig:
-    """The config with its places in full, as workers in other directories need them."""
-    places = {"input": find_place(config.input).uri, "output": open_store(config.output).root}
-    if config.weights not in ("DEFAULT", "none") and "://" not in config.weights:
-        places["weights"] = str(Path(config.weights).expanduser().absolute())
-    return config.model_copy(update=places)
-
-
-def _check_places(place: Place, output: Store) -> None:
-    """InputError unless INPUT can be reached and OUTPUT written, and they are two."""
-    if place.uri == output.root:
-        raise InputError(f"OUTPUT {output.root}: is INPUT; name another directory for the tables")
-    place.store.probe()
-    output.probe()
-    if not isinstance(output, LocalStore):
-        return
-    ground = next(path for path in (Path(output.root), *Path(output.root).parents) if path.exists())
-    if not ground.is_dir():
-        raise InputError(f"OUTPUT {output.root}: {ground} is a file; name another directory")
-    if not os.access(ground, os.W_OK | os.X_OK):
-        raise InputError(f"OUTPUT {output.root}: {ground} cannot be written to; name another directory")
-
-
-def _existing_run(config: AuditConfig, output: Store) -> RunRecord | None:
-    """The run that OUTPUT holds, if it can go on; None where there is none, or it is to be replaced.
-
-    Raises:
-        InputError: OUTPUT holds another run, or tables that no run.json explains.
-    """
-    if config.overwrite:
-        return None
-    record = read_record(output)
-    if record is None:
-        strays = [name for name in TABLES if any(True for _ in output.list(name))]
-        if strays:
-            raise InputError(
-                f"OUTPUT {output.root}: holds {', '.join(strays)} but no {RUN_FILE}; name another directory, or "
-                "--overwrite them"
-            )
-        return None
-    found = differences(record.config, config.result_settings())
-    if found:
-        raise InputError(_refusal(output, found))
-    return record
-
-
-def _refusal(output: Store, found: list[str]) -> str:
-    return (
-        f"OUTPUT {output.root}: holds another run ({'; '.join(found)}); name another directory, or --overwrite this one"
-    )
-
-
-def _check_weights(record: RunRecord, model: LoadedModel, output: Store) -> None:
-    """InputError unless the run was begun with these weights."""
-    there, here = record.model.sha256[:12], model.sha256[:12]
-    if there != here:
-        raise InputError(_refusal(output, [f"weights: sha256 {there} there, {here} here"]))
-
-
-def _check_model(config: AuditConfig, model: LoadedModel) -> None:
-    """InputError if the model cannot have the classes that --target names, or its input moves out of sight."""
-    classes, target = model.classes.count, config.targets
-    beyond = [index for index in target.classes if index >= classes]
-    if beyond or target.count > classes:
-        raise InputError(f"--target {config.target}: the model has {classes} classes, 0 to {classes - 1}")
-    if "sensitivity" in config.metric and config.shift >= model.recipe.size:
-        raise InputError(f"--shift {config.shift}: nothing is left of an input of {model.recipe.size} pixels")
 
 
 def _executing(config: AuditConfig, model: LoadedModel, place: Place, record: RunRecord, replicas: Replicas) -> Execute:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,23 +41,10 @@ def begin(
     """
     plan = f"{PLAN_DIR}/{uuid.uuid4().hex[:12]}"
     try:
-        wanted = Wanted(config.image_set, masks=config.objects == "masks", difficult=config.difficult == "keep")
-        source = open_source(place, config.layout, wanted)
-        planned = write_plan(output, _first(config.limit, _outside(place, output, source.tables)), plan)
-        if not planned.images:
-            raise InputError(
-                f"INPUT {place.uri}: no images in it as --layout {source.layout}; their files are named "
-                + "; ".join([" ".join(sorted(SUFFIXES)), *source.notes.lines()])
-            )
-        numbered = tuple(_numbered(config, place, source, planned))
-        if config.targets.needs_labels:
-            _check_labels(config, model, planned, numbered)
+        drafted = draft(config, model, place, output, output, plan)
         connect()
         replicas = plan_replicas(config, progress.warned)
-        record = _new_record(config, model, plan, planned, numbered, source, replicas)
-    except OSError as error:
-        output.delete(plan)
-        raise InputError(f"{error.filename or place.uri}: {error.strerror or error}") from None
+        record = _new_record(config, model, plan, drafted, replicas)
     except BaseException:
         output.delete(plan)
         raise
@@ -65,6 +53,56 @@ def begin(
     for line in record.notes:
         progress.warned(line)
     return record, replicas
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan that is written, and has been found to mean something to the model.
+
+    Attributes:
+        planned: what it holds.
+        source: the dataset that it was made from.
+        numbered: the dataset's classes in the order of their numbers, where the layout has one.
+    """
+
+    planned: Planned
+    source: Source
+    numbered: tuple[str, ...]
+
+    def labels_of(self, classes: int) -> tuple[str, ...]:
+        """The labels, where they name the classes of a model with so many."""
+        return self.numbered if len(self.numbered) == classes else ()
+
+
+def draft(config: AuditConfig, model: LoadedModel, place: Place, output: Store, store: Store, plan: str) -> Draft:
+    """Write the plan of an audit into a directory of a store.
+
+    Args:
+        config: its settings.
+        model: that it explains.
+        place: INPUT.
+        output: OUTPUT, of which nothing is planned where it lies in INPUT.
+        store: that the plan is written to.
+        plan: directory there.
+
+    Raises:
+        InputError: INPUT has no images, cannot be read, or its labels mean nothing to the model.
+    """
+    try:
+        wanted = Wanted(config.image_set, masks=config.objects == "masks", difficult=config.difficult == "keep")
+        source = open_source(place, config.layout, wanted)
+        planned = write_plan(store, _first(config.limit, _outside(place, output, source.tables)), plan)
+        if not planned.images:
+            raise InputError(
+                f"INPUT {place.uri}: no images in it as --layout {source.layout}; their files are named "
+                + "; ".join([" ".join(sorted(SUFFIXES)), *source.notes.lines()])
+            )
+        numbered = tuple(_numbered(config, place, source, planned))
+    except OSError as error:
+        raise InputError(f"{error.filename or place.uri}: {error.strerror or error}") from None
+    if config.targets.needs_labels:
+        _check_labels(config, model, planned, numbered)
+    return Draft(planned, source, numbered)
 
 
 def _clear(output: Store, plan: str) -> None:
@@ -120,23 +158,24 @@ def _check_labels(config: AuditConfig, model: LoadedModel, planned: Planned, num
         )
 
 
-def _new_record(
-    config: AuditConfig,
-    model: LoadedModel,
-    plan: str,
-    planned: Planned,
-    numbered: tuple[str, ...],
-    source: Source,
-    replicas: Replicas,
-) -> RunRecord:
-    """The record of a run that begins; decides the size of a shard."""
+def size_of_shards(config: AuditConfig, model: LoadedModel, images: int, replicas: Replicas) -> int:
+    """How many images a shard has; InputError where as many as were asked for are too much for one row of Ray's."""
     at_most = _SHARD_IMAGES_GPU if replicas.gpus else _SHARD_IMAGES_CPU
-    evenly = -(-planned.images // (_SHARDS_PER_WORKER * replicas.most))
-    of_many = min(planned.images // (_MANY_SHARDS * replicas.most), 4 * at_most, _MUCH // (3 * model.recipe.size**2))
-    shard_size = config.shard_size or max(1, min(evenly, max(at_most, of_many)))
-    if shard_size * 3 * model.recipe.size**2 > _LARGEST_SHARD:
-        most = _LARGEST_SHARD // (3 * model.recipe.size**2)
-        raise InputError(f"--shard-size {shard_size}: at {model.recipe.size} pixels a side it can be {most} at most")
+    pixels = 3 * model.recipe.size**2
+    evenly = -(-images // (_SHARDS_PER_WORKER * replicas.most))
+    of_many = min(images // (_MANY_SHARDS * replicas.most), 4 * at_most, _MUCH // pixels)
+    size = config.shard_size or max(1, min(evenly, max(at_most, of_many)))
+    if size * pixels > _LARGEST_SHARD:
+        raise InputError(
+            f"--shard-size {size}: at {model.recipe.size} pixels a side it can be {_LARGEST_SHARD // pixels} at most"
+        )
+    return size
+
+
+def _new_record(config: AuditConfig, model: LoadedModel, plan: str, drafted: Draft, replicas: Replicas) -> RunRecord:
+    """The record of a run that begins; decides the size of a shard."""
+    planned, source = drafted.planned, drafted.source
+    shard_size = size_of_shards(config, model, planned.images, replicas)
     return RunRecord(
         state="running",
         config=config.result_settings(),
@@ -154,7 +193,7 @@ def _new_record(
         shards=-(-planned.images // shard_size),
         layout=source.layout,
         notes=tuple(source.notes.lines()),
-        labels=numbered if len(numbered) == model.classes.count else (),
+        labels=drafted.labels_of(model.classes.count),
         started=now(),
         versions=versions(),
     )

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 
 from igcam_batch.audit.progress import Progress
+from igcam_batch.cli.words import duration_in_words
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -83,7 +84,11 @@ class LineView:
         rate = self._pace.after(images)
         if time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
-            pace = f", {rate:.2f} images/s, about {_duration((self._total - self._done) / rate)} left" if rate else ""
+            pace = (
+                f", {rate:.2f} images/s, about {duration_in_words((self._total - self._done) / rate)} left"
+                if rate
+                else ""
+            )
             self._say(f"{self._done} of {self._total} images, {self._failed} failures{pace}")
 
     def warned(self, message: str) -> None:
@@ -150,9 +155,3 @@ class BarView:
 def _plan_line(images: int, shards: int, done: int) -> str:
     before = f", {done} of them done before" if done else ""
     return f"{images} image{'s' * (images != 1)} in {shards} shard{'s' * (shards != 1)}{before}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

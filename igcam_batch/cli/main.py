@@ -9,6 +9,7 @@ from rich.table import Table
 
 from igcam_batch import __version__
 from igcam_batch.cli.options import audit_flags, given
+from igcam_batch.cli.words import amount_in_words, size_in_words
 from igcam_batch.errors import InputError
 
 _TABLE_WIDTH = 100  # a log file has no width of its own
@@ -68,6 +69,31 @@ def audit(config: str | None, **flags: Any) -> None:
 
 
 @commands.command()
+@click.argument("input", metavar="INPUT")
+@click.argument("output", metavar="OUTPUT")
+@click.option("--sample", default=8, show_default=True, type=click.IntRange(0, 10_000), help="images to explain")
+@click.option("--price", type=click.FloatRange(0), metavar="X", help="of a worker for an hour; says what it all costs")
+@audit_flags
+def plan(config: str | None, sample: int, price: float | None, **flags: Any) -> None:
+    """Say what an audit would do, how long it would take and what it would cost, by explaining a few of its images.
+
+    Takes what `audit` takes, refuses what it would refuse, and writes nothing.
+    """
+    from igcam_batch.cli.settings import read_settings
+
+    settings = read_settings(given(flags), config)
+
+    from igcam_batch.audit.estimate import estimate
+    from igcam_batch.cli.console import view
+    from igcam_batch.cli.estimate import lines_of
+
+    with view() as progress:
+        found = estimate(settings, sample, progress)
+    for line in lines_of(settings, found, price):
+        click.echo(line)
+
+
+@commands.command()
 @click.argument("output", metavar="OUTPUT")
 def status(output: str) -> None:
     """Say how many images of a run are planned, scored, failed, and remaining."""
@@ -91,7 +117,8 @@ def compact(output: str, file_size: int) -> None:
     from igcam_batch.tables.compact import compact as write_compact
 
     for name, table in write_compact(output, file_size << 20).items():
-        click.echo(f"{output}/{COMPACT_DIR}/{name}: {table.rows} rows in {_files(table.files)}, {_size(table.bytes)}")
+        files = amount_in_words(table.files, "file")
+        click.echo(f"{output}/{COMPACT_DIR}/{name}: {table.rows} rows in {files}, {size_in_words(table.bytes)}")
 
 
 @commands.command()
@@ -134,14 +161,6 @@ def demo(output: str) -> None:
     terminal.print(means_table(result.means))
     click.echo(result.summary.line())
     click.echo(f"look at {result.sheet}")
-
-
-def _files(number: int) -> str:
-    return f"{number} file{'s' * (number != 1)}"
-
-
-def _size(number: int) -> str:
-    return f"{number / 2**20:.1f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"
 
 
 def _fail(message: str, code: int) -> None:

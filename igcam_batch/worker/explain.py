@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,21 @@ from igcam_batch.worker.targets import ChosenTarget, NoTargetError, choose_targe
 
 logger = logging.getLogger(__name__)
 _LONGEST = 500  # characters of an exception's text
+
+
+@dataclass(frozen=True)
+class ShardTables:
+    """What some images came to.
+
+    Attributes:
+        scores, heatmaps, failures: the tables.
+        seconds: in which the device was busy with them.
+    """
+
+    scores: pa.Table
+    heatmaps: pa.Table
+    failures: pa.Table
+    seconds: float
 
 
 class ShardExplainer:
@@ -124,20 +140,28 @@ class ShardExplainer:
             return Outcome(piece, found.failed, found.rows, 0.0)
         if not piece.whole and is_staged(self._store, self._plan, piece):
             return Outcome(piece, 0, 0, 0.0)
-        with self._in_use:
-            started = time.perf_counter()
-            tables = self._explain(decoded)
-            seconds = time.perf_counter() - started
-        failures = pa.concat_tables([decoded.failures, pa.Table.from_pylist(tables.failures, schema=FAILURES)])
-        scores = pa.Table.from_pylist(tables.scores, schema=scores_schema(decoded.images.schema, self._config.metric))
-        heatmaps = self._heatmaps(tables)
+        tables = self.tables(decoded)
+        failures = tables.failures
         self._check_plan()
         if piece.whole:
-            commit_shard(self._store, piece.shard, scores, heatmaps, failures, piece.images)
+            commit_shard(self._store, piece.shard, tables.scores, tables.heatmaps, failures, piece.images)
         elif piece.revision != CONTROL:
-            stage_piece(self._store, self._plan, piece, scores, heatmaps, failures)
+            stage_piece(self._store, self._plan, piece, tables.scores, tables.heatmaps, failures)
         reason = failures["error"][0].as_py() if len(failures) else ""
-        return Outcome(piece, len(failures), len(scores), seconds, reason)
+        return Outcome(piece, len(failures), len(tables.scores), tables.seconds, reason)
+
+    def tables(self, decoded: DecodedShard) -> ShardTables:
+        """The tables of some images, which are put nowhere."""
+        with self._in_use:
+            started = time.perf_counter()
+            rows = self._explain(decoded)
+            seconds = time.perf_counter() - started
+        return ShardTables(
+            pa.Table.from_pylist(rows.scores, schema=scores_schema(decoded.images.schema, self._config.metric)),
+            self._heatmaps(rows),
+            pa.concat_tables([decoded.failures, pa.Table.from_pylist(rows.failures, schema=FAILURES)]),
+            seconds,
+        )
 
     def _check_plan(self) -> None:
         """OSError where the run is no more: OUTPUT went away, or another run has replaced this one meanwhile."""

@@ -175,3 +175,11 @@ def test_memory_is_measured_batch_by_batch(tmp_path: Path) -> None:
     (target,) = figures["targets"]
     assert target["measured"] == figures["bytes"][-1] / figures["bytes"][19]
     assert target["measured"] < 1.1
+
+
+def test_plan_plans_manifests_and_resumes_over_shards(tmp_path: Path) -> None:
+    figures, printed = run(tmp_path, "plan", "--rows", "120000", "--shards", "40")
+    assert set(figures["planning"]) == {"parquet", "csv"}
+    assert min(found["seconds"] for found in figures["planning"].values()) > 0
+    assert len(figures["targets"]) == 3
+    assert "find what is left" in printed

@@ -1,0 +1,229 @@
+"""What an audit would do and cost, found by explaining a few of its images on the cluster. Nothing is written."""
+
+import math
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from igcam_batch.audit.checks import absolute, check_model, check_places, check_weights, existing_run
+from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
+from igcam_batch.audit.environment import settle, travelling
+from igcam_batch.audit.errors import IncompleteError
+from igcam_batch.audit.planning import draft, size_of_shards
+from igcam_batch.audit.progress import Progress
+from igcam_batch.audit.status import count_commits
+from igcam_batch.audit.work import Work
+from igcam_batch.config import AuditConfig
+from igcam_batch.errors import InputError
+from igcam_batch.models import LoadedModel, load_model
+from igcam_batch.sources import Place, boundary, find_place
+from igcam_batch.storage import LocalStore, Store, open_store
+from igcam_batch.tables import Piece, from_ipc, to_ipc, to_parquet
+from igcam_batch.tables.plan import PLAN_DIR, read_plan
+from igcam_batch.tables.record import RunRecord
+from igcam_batch.worker.decoded import DecodedShard
+
+_WARM_UP = 2  # images that are explained before the clock starts
+_FILE_BYTES = 8_000  # of a Parquet file beside its rows: schema and statistics
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a few images took, on one replica.
+
+    Attributes:
+        images: how many were tried.
+        failed: of these, could not be explained.
+        rows: of scores that the others gave.
+        explaining: seconds of the device for an image.
+        decoding: seconds of a CPU for an image.
+        loading: seconds until the model was there.
+        bytes: of an image's rows in the tables.
+    """
+
+    images: int
+    failed: int
+    rows: int
+    explaining: float
+    decoding: float
+    loading: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an audit would do.
+
+    Attributes:
+        images: in the dataset.
+        layout: of it.
+        remaining: images that are left, where OUTPUT holds an unfinished run of the same settings; else all.
+        shard_size: images in a shard.
+        layer: that would be explained.
+        replicas: that it would run on.
+        cpus: that the cluster has.
+        sample: what was measured; None where nothing was explained.
+    """
+
+    images: int
+    layout: str
+    remaining: int
+    shard_size: int
+    layer: str
+    replicas: Replicas
+    cpus: float
+    sample: Sample | None
+
+    @property
+    def shards(self) -> int:
+        """Of all the images."""
+        return -(-self.images // self.shard_size)
+
+
+def seconds(found: Sample, images: int, replicas: int) -> float:
+    """How long so many replicas take for some images, from loading the model on."""
+    return found.loading + images * found.explaining / replicas
+
+
+def size_of_tables(found: Sample, images: int, shard_size: int) -> float:
+    """Bytes of scores and heatmaps."""
+    return images * found.bytes + 2 * math.ceil(images / shard_size) * _FILE_BYTES
+
+
+def decoding_cpus(found: Sample, replicas: int) -> int:
+    """CPUs that decode as fast as so many replicas explain."""
+    return math.ceil(replicas * found.decoding / max(found.explaining, 1e-9))
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """A plan, here or in OUTPUT, and what of it is left; `shard_size` None: still to be chosen."""
+
+    store: Store
+    plan: str
+    images: int
+    layout: str
+    labels: tuple[str, ...]
+    remaining: int
+    shard_size: int | None
+
+
+def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
+    """Plan an audit and explain some of its images, spread evenly over it.
+
+    Args:
+        config: its settings.
+        sample: images to explain; 0: none.
+        progress: told of what is waited for.
+
+    Raises:
+        InputError: what `run_audit` would refuse.
+        IncompleteError: the process that explained them died.
+    """
+    config = absolute(config)
+    place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
+    check_places(place, output)
+    record = existing_run(config, output)
+    model = load_model(config)
+    check_model(config, model)
+    if record is not None:
+        check_weights(record, model, output)
+    with tempfile.TemporaryDirectory(prefix="igcam-plan-") as directory:
+        if record is None:
+            frozen = _draft(config, model, place, output, LocalStore(directory))
+        else:
+            frozen = _of_run(record, output)
+        connect()
+        replicas = plan_replicas(config, progress.warned)
+        size = frozen.shard_size or size_of_shards(config, model, frozen.images, replicas)
+        work = Work(
+            config=config.model_dump_json(by_alias=True),
+            recipe=model.recipe,
+            plan=frozen.plan,
+            sha256=model.sha256,
+            labels=frozen.labels,
+            environment=travelling(os.environ),
+            within=boundary(place, frozen.layout),
+        )
+        found = _measured(work, replicas, _spread(frozen, sample)) if sample and frozen.remaining else None
+    cpus = sum(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
+    return Estimate(frozen.images, frozen.layout, frozen.remaining, size, model.layer, replicas, cpus, found)
+
+
+def _draft(config: AuditConfig, model: LoadedModel, place: Place, output: Store, store: Store) -> _Frozen:
+    drafted = draft(config, model, place, output, store, PLAN_DIR)
+    images, labels = drafted.planned.images, drafted.labels_of(model.classes.count)
+    return _Frozen(store, PLAN_DIR, images, drafted.source.layout, labels, images, None)
+
+
+def _of_run(record: RunRecord, output: Store) -> _Frozen:
+    remaining = count_commits(output, record.images).remaining
+    return _Frozen(output, record.plan, record.images, record.layout, record.labels, remaining, record.shard_size)
+
+
+def _spread(frozen: _Frozen, count: int) -> pa.Table:
+    """Rows of a plan, evenly over it."""
+    rows = np.linspace(0, frozen.images - 1, min(count + _WARM_UP, frozen.images)).astype(int).tolist()
+    return pa.concat_tables([read_plan(frozen.store, row, row + 1, frozen.plan) for row in rows])
+
+
+def _measured(work: Work, replicas: Replicas, rows: pa.Table) -> Sample:
+    """Have one replica explain some images; what Ray gives a replica of an audit, it has too."""
+    task = ray.remote(num_cpus=replicas.cpus, num_gpus=replicas.gpus, max_retries=0)(_measure)
+    try:
+        return Sample(**ray.get(task.remote(work, replicas.gpus, replicas.threads, to_ipc(rows))))
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise InputError(str(error.cause)) from None
+        raise IncompleteError(f"the images that were tried could not be explained: {error.cause!r}") from None
+    except RayError as error:
+        raise IncompleteError(
+            f"the process that explained some images died ({type(error).__name__}); --sample 0 plans without them"
+        ) from None
+
+
+def _measure(work: Work, gpus: float, threads: int | None, manifest: bytes) -> dict[str, Any]:
+    """In a process of its own: load the model, decode the images, explain them."""
+    import torch
+
+    from igcam_batch.worker.explain import ShardExplainer
+    from igcam_batch.worker.read import read_shard
+
+    settle(work.environment)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    began = time.perf_counter()
+    device = "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
+    settings, rows = work.settings(), from_ipc(manifest)
+    explain = ShardExplainer(settings, device, work.plan, work.labels, work.sha256, min(gpus, 1.0) or 1.0)
+    loading = time.perf_counter() - began
+
+    def read(some: pa.Table) -> DecodedShard:
+        masks = settings.objects == "masks"
+        return read_shard(Piece(0, 0, len(some)), some, work.recipe, settings.max_pixels, masks, within=work.within)
+
+    of_warm_up = min(_WARM_UP, len(rows) - 1)
+    if of_warm_up:
+        explain.tables(read(rows.slice(0, of_warm_up)))
+    began = time.perf_counter()
+    decoded = read(rows.slice(of_warm_up))
+    decoding = time.perf_counter() - began
+    found = explain.tables(decoded)
+    images = decoded.piece.images
+    scored = max(1, images - len(found.failures))
+    return {
+        "images": images,
+        "failed": len(found.failures),
+        "rows": len(found.scores),
+        "explaining": found.seconds / scored,
+        "decoding": decoding / images,
+        "loading": loading,
+        "bytes": sum(max(0, len(to_parquet(table)) - _FILE_BYTES) for table in (found.scores, found.heatmaps)) / images,
+    }

@@ -1,0 +1,51 @@
+"""What `igcam-batch plan` prints."""
+
+from collections.abc import Iterator
+
+from igcam_batch.audit.estimate import Estimate, Sample, decoding_cpus, seconds, size_of_tables
+from igcam_batch.cli.words import amount_in_words, duration_in_words, size_in_words
+from igcam_batch.config import AuditConfig
+
+
+def lines_of(config: AuditConfig, found: Estimate, price: float | None) -> Iterator[str]:
+    """The lines for a person.
+
+    Args:
+        config: the settings.
+        found: what came out.
+        price: of a worker for an hour, if it is known.
+    """
+    shards = amount_in_words(found.shards, "shard")
+    yield f"{amount_in_words(found.images, 'image')} in {shards} of {found.shard_size}, --layout {found.layout}"
+    if found.remaining < found.images:
+        yield f"{config.output} holds this run; {found.remaining} of the images remain"
+    along = f"--tolerance {config.tolerance:g}" if config.tolerance else f"--rule {config.rule} --steps {config.steps}"
+    yield f"{config.model}, layer {found.layer}: {', '.join(config.method)}, {along}, {config.precision}"
+    if found.sample is None:
+        yield f"{found.replicas}; nothing was explained"
+    else:
+        yield from _of_sample(found, found.sample, price)
+
+
+def _of_sample(found: Estimate, sample: Sample, price: float | None) -> Iterator[str]:
+    failed = f", {sample.failed} of which failed" if sample.failed else ""
+    yield (
+        f"measured on {amount_in_words(sample.images, 'image')}{failed}: {_pace(sample.explaining)} on a worker, "
+        f"{_pace(sample.decoding)} decoded on a CPU"
+    )
+    replicas = found.replicas
+    some = dict.fromkeys((replicas.most, replicas.least))  # the same, mostly
+    lasting = " to ".join(duration_in_words(seconds(sample, found.remaining, count)) for count in some)
+    hours = found.remaining * sample.explaining / 3600
+    yield f"{replicas}: about {lasting}; {hours:.3g} worker-hours"
+    if price is not None:
+        yield f"at {price:g} for a worker-hour: about {price * hours:.2f}"
+    yield f"tables: about {size_in_words(size_of_tables(sample, found.remaining, found.shard_size))}"
+    needed = decoding_cpus(sample, replicas.most)
+    if replicas.gpus and needed > found.cpus:
+        yield f"decoding would need {needed} CPUs to keep up with them, and the cluster has {found.cpus:g}"
+
+
+def _pace(of_each: float) -> str:
+    """Seconds for an image, or images per second."""
+    return f"{of_each:.2f} s an image" if of_each >= 0.5 else f"{1 / max(of_each, 1e-9):.1f} images/s"

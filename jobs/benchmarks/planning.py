@@ -1,0 +1,119 @@
+"""`plan`: how long a driver takes, and how much memory, to plan a manifest of millions and to resume over its shards."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.goals import Goal
+from benchmarks.sheet import console, machine, said, show, write_json
+from igcam_batch.audit.gathering import Gathering
+from igcam_batch.audit.status import count_commits
+from igcam_batch.storage import LocalStore
+from igcam_batch.tables import FAILURES, SCORES, commit_shard, heatmaps_schema
+from igcam_batch.tables.record import RunRecord
+
+_AT_ONCE = 100_000
+_GIB = 2**30
+_PLAN = """
+import resource, sys, time
+from igcam_batch.sources import find_place, open_source
+from igcam_batch.storage import open_store
+from igcam_batch.tables.plan import write_plan
+began = time.perf_counter()
+planned = write_plan(open_store(sys.argv[2]), open_source(find_place(sys.argv[1]), "manifest").tables)
+print(planned.images, time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@click.command()
+@click.option("--rows", default=10_000_000, show_default=True, type=click.IntRange(1))
+@click.option("--shards", default=10_000, show_default=True, type=click.IntRange(1))
+@click.option("--json", "file", type=click.Path(dir_okay=False), help="write the figures there too")
+def plan(rows: int, shards: int, file: str | None) -> None:
+    """Plan a manifest of so many rows, in Parquet and in CSV, and resume a run that has so many shards on disk.
+
+    The targets are for ten million rows and ten thousand shards.
+    """
+    measured_on = machine()
+    found: dict[str, tuple[float, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="igcam-plan-") as directory:
+        root = Path(directory)
+        for kind in ("parquet", "csv"):
+            manifest = root / f"manifest.{kind}"
+            _write(manifest, rows)
+            found[kind] = _planned(manifest, root / "out", rows)
+            manifest.unlink()
+        resuming = _resumed(root / "run", shards)
+    console.print(f"{said(measured_on)}; {rows} rows, {shards} shards\n")
+    table = [
+        [f"plan a manifest in {kind}", f"{seconds:.1f}", f"{peak / _GIB:.2f}"]
+        for kind, (seconds, peak) in found.items()
+    ]
+    show(
+        "driver",
+        ["", "seconds", "peak GiB"],
+        [*table, ["find what is left, and count what is done", f"{resuming:.1f}", ""]],
+    )
+    goals = [
+        Goal.at_most("seconds to plan, the slower of both", 60, max(seconds for seconds, _ in found.values())),
+        Goal.at_most("GiB of the driver, the larger of both", 1, max(peak for _, peak in found.values()) / _GIB),
+        Goal.at_most("seconds to resume", 10, resuming),
+    ]
+    show("targets", ["", "wanted", "measured", ""], [goal.row for goal in goals])
+    planning = {kind: {"seconds": seconds, "peak_bytes": peak} for kind, (seconds, peak) in found.items()}
+    figures = {"machine": measured_on, "rows": rows, "shards": shards, "planning": planning, "resuming": resuming}
+    write_json(file, figures | {"targets": [goal.figures for goal in goals]})
+
+
+def _write(manifest: Path, rows: int) -> None:
+    """A thousand classes, paths as ImageNet's."""
+    schema = pa.schema([("uri", pa.string()), ("label", pa.string())])
+    if manifest.suffix == ".parquet":
+        with pq.ParquetWriter(manifest, schema) as writer:
+            for table in _tables(schema, rows):
+                writer.write_table(table)
+    else:
+        import pyarrow.csv
+
+        with pyarrow.csv.CSVWriter(manifest, schema) as writer:
+            for table in _tables(schema, rows):
+                writer.write_table(table)
+
+
+def _tables(schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    for start in range(0, rows, _AT_ONCE):
+        numbers = range(start, min(start + _AT_ONCE, rows))
+        uris = [f"s3://bucket/train/n{number % 1000:08d}/n{number % 1000:08d}_{number}.JPEG" for number in numbers]
+        yield pa.table({"uri": uris, "label": [f"class {number % 1000}" for number in numbers]}, schema=schema)
+
+
+def _planned(manifest: Path, output: Path, rows: int) -> tuple[float, float]:
+    """Seconds, and peak bytes, of a process of its own."""
+    command = [sys.executable, "-c", _PLAN, str(manifest), str(output)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    images, seconds, peak = printed.split()
+    assert int(images) == rows
+    return float(seconds), float(peak)
+
+
+def _resumed(output: Path, shards: int) -> float:
+    """Seconds to find what is left of a run of which all shards but one are committed, and to count them."""
+    store, of_each = LocalStore(str(output)), 256
+    scores, heatmaps = SCORES.empty_table(), heatmaps_schema((7, 7), "float32").empty_table()
+    for shard in range(shards - 1):
+        commit_shard(store, shard, scores, heatmaps, FAILURES.empty_table(), of_each)
+    record = RunRecord.model_construct(plan="plan/0", images=shards * of_each, shard_size=of_each, shards=shards)
+    began = time.perf_counter()
+    left = Gathering(store, record).unfinished()
+    status = count_commits(store, record.images)
+    seconds = time.perf_counter() - began
+    assert [piece.shard for piece in left] == [shards - 1]
+    assert status.remaining == of_each
+    return seconds

@@ -1,0 +1,96 @@
+"""Clusters of several raylets on this machine, with logical GPUs: who runs where, and nodes that come and go."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+import igcam_batch
+
+pytestmark = pytest.mark.xdist_group("nodes")
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head that has nothing to work on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture
+def start(cluster: Cluster) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Begin an audit on the cluster, as a person would: `start(images, output, "--workers", "2")`."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def run(images: Path, output: Path, *flags: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "igcam_batch", "audit", str(images), str(output), *flags]
+        environment = os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(TESTS)}
+        pipe = subprocess.PIPE
+        begun.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
+        return begun[-1]
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def finished(process: "subprocess.Popen[str]", output: Path) -> list[dict[str, Any]]:
+    """The workers that took part in an audit that ended well."""
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    workers: list[dict[str, Any]] = json.loads((output / "run.json").read_text())["workers"]
+    return workers
+
+
+def wait_until(true: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    until = time.monotonic() + 200
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+SLOW = ("--model", "factories:slow", "--shard-size", "2", "--batch-size", "1", "--gpus-per-worker", "1")
+
+
+def test_every_gpu_of_unequal_nodes_has_an_actor_of_its_own_and_nodes_without_one_decode(
+    cluster: Cluster, start: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    cluster.add_node(num_cpus=0, num_gpus=2)
+    cluster.add_node(num_cpus=0, num_gpus=1)
+    cluster.add_node(num_cpus=1, num_gpus=0)  # where all decoding is
+    images, output = pictures(*(f"{number:02}.png" for number in range(36))), tmp_path / "out"
+    workers = finished(start(images, output, *SLOW, "--steps", "30"), output)
+    assert sorted(worker["gpu"] for worker in workers) == ["0", "0", "1"]
+    assert len({worker["pid"] for worker in workers}) == 3
+    assert len(set(igcam_batch.read_scores(str(output))["image_id"].to_pylist())) == 36
+
+
+def test_a_node_that_joins_takes_part_and_one_that_leaves_costs_nothing(
+    cluster: Cluster, start: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    first = cluster.add_node(num_cpus=1, num_gpus=1)
+    cluster.add_node(num_cpus=1, num_gpus=0)
+    images, output = pictures(*(f"{number:03}.png" for number in range(60))), tmp_path / "out"
+    process = start(images, output, *SLOW, "--steps", "20", "--workers", "1:2")
+    wait_until(lambda: len(list(output.glob("scores/*.parquet"))) > 2, process)
+    cluster.add_node(num_cpus=1, num_gpus=1)
+    wait_until(lambda: len(list(output.glob("scores/*.parquet"))) > 14, process)
+    cluster.remove_node(first, allow_graceful=False)
+    workers = finished(process, output)
+    assert len({worker["pid"] for worker in workers}) >= 2
+    scored = igcam_batch.read_scores(str(output))["image_id"].to_pylist()
+    assert sorted(scored) == sorted(path.name for path in images.iterdir())
+    assert len(igcam_batch.read_failures(str(output))) == 0
