@@ -1,4 +1,4 @@
-"""Measure the engine in one run on one machine: `python jobs/benchmark.py engine`, and others."""
+"""Measure on one machine, each in one run: `python jobs/benchmark.py engine`, and others."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import click
 from benchmarks.engine import engine
+from benchmarks.job import job
 from benchmarks.memory import memory
 from benchmarks.planning import plan
 from benchmarks.rules import rules
@@ -18,12 +19,13 @@ from igcam_batch.worker.allocator import keep_freed_memory
 
 @click.group()
 def main() -> None:
-    """Benchmarks of igcam-batch: its speed, its memory, what each quadrature rule gives, and how a long run holds."""
+    """Benchmarks of igcam-batch: the engine, the job around it, memory, quadrature rules, planning, a long run."""
     if DEVICE.type == "cpu":
         keep_freed_memory()  # as an audit's workers do; peers gain by it too
 
 
 main.add_command(engine)
+main.add_command(job)
 main.add_command(memory)
 main.add_command(plan)
 main.add_command(rules)

@@ -113,6 +113,7 @@ def _hashes(group: pa.Table) -> np.ndarray:
 def _refuse_twins(store: Store, directory: str, ids: list[np.ndarray]) -> None:
     """InputError where two images have one id: by their hashes, eight bytes an image, and then by themselves."""
     hashes = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
+    ids.clear()
     ordered = np.sort(hashes)
     for twin in ordered[1:][ordered[1:] == ordered[:-1]]:
         seen: dict[str, int] = {}

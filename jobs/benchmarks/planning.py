@@ -1,4 +1,4 @@
-"""`plan`: how long a driver takes, and how much memory, to plan a manifest of millions and to resume over its shards."""
+"""`plan`: what a driver takes, in time and memory, to plan a manifest of millions and to resume over its shards."""
 
 import subprocess
 import sys

@@ -183,3 +183,13 @@ def test_plan_plans_manifests_and_resumes_over_shards(tmp_path: Path) -> None:
     assert min(found["seconds"] for found in figures["planning"].values()) > 0
     assert len(figures["targets"]) == 3
     assert "find what is left" in printed
+
+
+def test_job_runs_the_engine_and_the_whole_audit_on_the_same_images(tmp_path: Path) -> None:
+    figures, printed = run(tmp_path, "job", "--images", "6", "--steps", "2")
+    (found,) = figures["runs"]
+    assert found["images"] == 6
+    assert min(found["engine"], found["job"], found["bytes"]) > 0
+    assert found["seconds"] > found["explaining"] > 0
+    assert set(figures["images_per_second"]) == {f"Integrated Grad-CAM, 2 steps, {name}" for name in ("fp32", "bf16")}
+    assert "ImageNet train" in printed
