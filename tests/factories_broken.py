@@ -1,9 +1,10 @@
 """Models that go wrong in every way a user's own can."""
 
+import errno
 import os
 
 import torch
-from factories import CLASSES, SmallCnn
+from factories import CLASSES, SmallCnn, small_cnn
 from torch import Tensor, nn
 
 from igcam_batch import Classifier, Recipe
@@ -69,3 +70,10 @@ def fickle() -> Classifier:
     """`factories_broken:fickle`."""
     torch.manual_seed(0)
     return Classifier(Fickle(), Recipe(size=32, resize="stretch", resize_size=32), class_names=CLASSES)
+
+
+def only_in_the_driver() -> Classifier:
+    """`factories_broken:only_in_the_driver`: a checkpoint that lies on the driver's machine alone."""
+    if "IGCAM_TEST_DRIVER" not in os.environ:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/home/me/best.pth")
+    return small_cnn()

@@ -19,6 +19,7 @@ from igcam_batch.audit.replica import ExplainShards, Report
 from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
+_WITHOUT_US = "No module named 'igcam_batch'"
 _LONGEST = 300  # characters of what Ray says
 _MOST_ROWS = 4096  # that wait for decoding; so that each task has some pieces where there are more of them
 _DECODE_RETRIES = 1  # where its process dies; also how often what a lost node held is decoded anew
@@ -85,6 +86,11 @@ def _reports(dataset: Dataset) -> Iterator[dict[str, Any]]:
     try:
         yield from dataset.iter_rows()
     except RayError as error:
+        if _WITHOUT_US in str(error):
+            raise IncompleteError(
+                "a node has no igcam_batch: install the package on every node, or submit a clone of it by "
+                "`ray job submit --working-dir`"
+            ) from None
         first, _, _ = str(error).partition("The above exception was the direct cause")
         lines = [line.strip() for line in first.splitlines() if line.strip()] or [type(error).__name__]
         raise IncompleteError(f"a worker failed: {lines[-1]}") from None

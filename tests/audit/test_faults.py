@@ -10,7 +10,7 @@ from PIL import Image
 from promise import assert_same_but
 
 import igcam_batch
-from igcam_batch.audit.errors import StoppedError
+from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.job import Summary
 from igcam_batch.audit.status import read_status
 
@@ -95,3 +95,17 @@ def test_a_deadline_ends_a_run_at_a_shard_and_the_same_command_goes_on(
     again = audit(images, tmp_path / "b", deadline=3600, **settings)
     assert again.explained == status.remaining
     assert_same_but(again.output, undisturbed.output)
+
+
+def test_weights_that_no_worker_has_are_told_once(
+    images: Path,
+    audit: Callable[..., Summary],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("IGCAM_TEST_DRIVER", "1")  # which Ray's processes, started before, do not have
+    with pytest.raises(IncompleteError, match=r"^a worker failed: .*No such file or directory: '/home/me/best.pth'"):
+        audit(images, tmp_path / "out", model="factories_broken:only_in_the_driver", workers=2, shard_size=1)
+    assert "best.pth" not in capfd.readouterr().err
+    assert not read_status(str(tmp_path / "out")).scored

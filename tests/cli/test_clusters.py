@@ -1,0 +1,88 @@
+"""Clusters that an audit cannot work on are told in one line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
+from ray._private.ray_constants import KV_NAMESPACE_CLUSTER
+from ray_heads import Head, ray_head
+
+pytestmark = pytest.mark.xdist_group("autoscaling")
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head on which nothing can run."""
+    with ray_head(tmp_path_factory.mktemp("ray"), "--num-cpus", "0", RAY_AUTH_MODE="disabled") as head:
+        yield head
+
+
+def audit(head: Head, images: Path, output: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "igcam_batch", "audit", str(images), str(output), "--model", "factories:small_cnn"]
+    environment = os.environ | head.environment | {"RAY_ADDRESS": head.address, "PYTHONPATH": str(TESTS)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def test_nodes_without_a_cpu_or_a_gpu_are_told_with_the_flag_that_waits(
+    head: Head, pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    done = audit(head, pictures("a.png"), tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "igcam-batch: the cluster has no CPU and no GPU to work on; --gpus-per-worker 1 waits for the GPUs of one that "
+        "grows\n"
+    )
+
+
+def test_another_version_of_ray_is_told(head: Head, pictures: Callable[..., Path], tmp_path: Path) -> None:
+    written = ["-c", _AS_IF, head.address]
+    subprocess.run([sys.executable, *written], env=os.environ | head.environment, check=True, timeout=60)
+    done = audit(head, pictures("a.png"), tmp_path / "out")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("igcam-batch: the cluster runs other versions of Ray or Python than this process (Version")
+    assert "Ray: 2.49.0" in line
+    assert line.endswith("; install the same on both")
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_nodes_without_the_package_are_told_with_the_ways_to_have_it(
+    pictures: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    session, without = tmp_path_factory.mktemp("ray"), tmp_path / "without"
+    without.mkdir()
+    (without / "sitecustomize.py").write_text(_HIDES_THE_PACKAGE)
+    variables = {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(without)}
+    with ray_head(session, "--num-cpus", "2", **variables) as head:
+        done = audit(head, pictures("a.png"), tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "igcam-batch: a node has no igcam_batch: install the package on every node, or submit a clone of it by `ray job "
+        "submit --working-dir`; what was committed is kept: that mended, the same command goes on from there"
+    )
+
+
+_HIDES_THE_PACKAGE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "igcam_batch":
+            raise ModuleNotFoundError("No module named 'igcam_batch'", name="igcam_batch")
+
+sys.meta_path.insert(0, Hidden())
+"""
+
+_AS_IF = f"""
+import json, sys
+from ray._raylet import GcsClient
+client = GcsClient(sys.argv[1])
+metadata = json.loads(client.internal_kv_get({CLUSTER_METADATA_KEY!r}, {KV_NAMESPACE_CLUSTER!r}))
+changed = json.dumps(metadata | {{"ray_version": "2.49.0"}}).encode()
+client.internal_kv_put({CLUSTER_METADATA_KEY!r}, changed, True, {KV_NAMESPACE_CLUSTER!r})
+"""
