@@ -85,3 +85,11 @@ def test_few_pieces_need_few_replicas(nodes: Nodes) -> None:
     nodes(*[{"CPU": 8.0, "GPU": 2.0}] * 3)
     few = that_fit(plan(), 2)
     assert (few.least, few.most) == (2, 2)
+
+
+def test_a_gpu_is_shared_by_replicas_that_take_a_part_of_it(nodes: Nodes) -> None:
+    nodes({"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 2.0})
+    replicas = plan(gpus_per_worker=0.5)
+    assert (replicas.least, replicas.most, replicas.gpus) == (6, 6, 0.5)
+    assert str(replicas) == "6 workers, 0.5 GPUs each"
+    assert plan(workers="2:4", gpus_per_worker=0.5).most == 4

@@ -62,8 +62,8 @@ def test_nodes_without_the_package_are_told_with_the_ways_to_have_it(
         done = audit(head, pictures("a.png"), tmp_path / "out")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "igcam-batch: a node has no igcam_batch: install the package on every node, or submit a clone of it by `ray job "
-        "submit --working-dir`; what was committed is kept: that mended, the same command goes on from there"
+        "igcam-batch: a node has no igcam_batch: install the package on every node, or submit a clone of it by `ray "
+        "job submit --working-dir`; what was committed is kept: that mended, the same command goes on from there"
     )
 
 
