@@ -37,7 +37,7 @@ class Sample:
     Attributes:
         seconds: since it began.
         images: committed.
-        driver: resident bytes of the driver.
+        driver: resident bytes of the driver's own.
         workers: of the largest process that holds a model; 0 while none is up.
     """
 
@@ -128,8 +128,10 @@ def _does(process: psutil.Process, what: str) -> bool:
 
 
 def _resident(process: psutil.Process) -> int:
+    """Of a process alone: pages of Ray's object store are everybody's, and count where they were touched once."""
     try:
-        return int(process.memory_info().rss)
+        memory = process.memory_info()
+        return int(memory.rss - memory.shared)
     except psutil.Error:
         return 0
 
