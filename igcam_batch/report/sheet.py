@@ -1,5 +1,6 @@
 """A contact sheet: each image as the model saw it, and every method's map, alone and laid over it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from igcam_batch.errors import InputError
-from igcam_batch.images import Recipe, decode
-from igcam_batch.sources import SIDES, boundary, find_place
-from igcam_batch.storage import open_store
+from igcam_batch.report.originals import Originals
+from igcam_batch.sources.rows import Box
 from igcam_batch.tables import read_heatmaps, read_scores
-from igcam_batch.tables.plan import read_plan
-from igcam_batch.tables.record import read_record
-from igcam_batch.worker.fetch import fetch
 
 _INCHES = 2.1  # side of one picture
 _COLOURS = "turbo"
@@ -33,16 +30,11 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
     Raises:
         InputError: `output` holds no audit, or nothing was explained.
     """
-    store = open_store(output)
-    record = read_record(store)
-    if record is None:
-        raise InputError(f"{output}: holds no audit")
-    recipe = record.model.recipe
-    place = find_place(record.config["input"], follow_links=record.config.get("follow-links", False))
-    within = boundary(place, record.layout)
+    originals = Originals(output)
+    record, recipe = originals.record, originals.recipe
     scores = read_scores(output).to_pylist()
     maps = read_heatmaps(output, recipe.size)["heatmap"].combine_chunks().to_numpy_ndarray()
-    planned = {row["image_id"]: row for row in read_plan(store, 0, min(images, record.images), record.plan).to_pylist()}
+    planned = originals.first(images)
     rows: dict[tuple[str, int], list[int]] = {}
     for index, score in enumerate(scores):
         if score["image_id"] in planned:
@@ -57,7 +49,10 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
     axes = figure.subplots(len(shown), columns, squeeze=False)
     for line, indices in zip(axes, shown, strict=True):
         first = scores[indices[0]]
-        pixels, boxes = _as_the_model_saw(planned[first["image_id"]], recipe, record.config["max-pixels"], within)
+        [(_, original)] = originals.load([planned[first["image_id"]]])
+        if isinstance(original, Exception):
+            raise original
+        pixels, boxes = original.pixels, original.boxes
         name = first["target_name"] or f"class {first['target']}"
         _picture(line[0], pixels, f"{name}, confidence {first['confidence']:.2f}", boxes)
         for position, index in enumerate(indices):
@@ -68,31 +63,20 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _as_the_model_saw(
-    planned: dict[str, Any], recipe: Recipe, max_pixels: int, within: str | None
-) -> tuple[np.ndarray, list[Any]]:
-    """(size, size, 3) uint8, and the boxes on it."""
-    [(_, data)] = fetch([planned], within)
-    if isinstance(data, OSError):
-        raise data
-    image = decode(data, max_pixels)
-    boxes = [recipe.box([box[side] for side in SIDES], image.size) for box in planned["boxes"] or ()]
-    return recipe.pixels(image).transpose(1, 2, 0), boxes
-
-
 def _picture(
     axes: Axes,
     pixels: np.ndarray,
     title: str,
-    boxes: list[Any] | None = None,
+    boxes: Sequence[Box] = (),
     heat: np.ndarray | None = None,
     opacity: float = 0.0,
 ) -> None:
     axes.imshow(pixels)
     if heat is not None:
         axes.imshow(heat, cmap=_COLOURS, vmin=0, vmax=1, alpha=opacity)
-    for left, top, right, bottom in boxes or ():
-        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="white", linewidth=1.5))
+    for box in boxes:
+        corner, width, height = (box.left, box.top), box.right - box.left, box.bottom - box.top
+        axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=1.5))
     axes.set_title(title, fontsize=8, parse_math=False)  # a class may be called $x$
     axes.set_axis_off()
 

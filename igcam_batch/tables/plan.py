@@ -4,9 +4,10 @@ A shard is a range of its rows, so what is stored does not depend on how the wor
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,17 +63,44 @@ def write_plan(store: Store, tables: Iterable[pa.Table], directory: str = PLAN_D
     return Planned(images, dict(sorted(labels.items())))
 
 
-def read_plan(store: Store, start: int, stop: int, directory: str = PLAN_DIR) -> pa.Table:
-    """Rows start (included) to stop (excluded) of the plan under a directory, in the schema they were written in."""
+def read_plan(
+    store: Store, start: int, stop: int, directory: str = PLAN_DIR, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Rows start (included) to stop (excluded) of the plan under a directory, in the schema they were written in.
+
+    `columns`: names of those to read; None: all.
+    """
     parts = []
     for number in range(start // ROWS_PER_FILE, -(-stop // ROWS_PER_FILE)):
         first = number * ROWS_PER_FILE
         low, high = max(start - first, 0), min(stop - first, ROWS_PER_FILE)
         groups = range(low // ROWS_PER_GROUP, -(-high // ROWS_PER_GROUP))
         with store.open(plan_file(directory, number)) as file:
-            rows = read_parquet(file, groups=groups)
+            rows = read_parquet(file, columns, groups)
         parts.append(rows.slice(low - groups.start * ROWS_PER_GROUP, high - low))
     return pa.concat_tables(parts)
+
+
+def find_in_plan(
+    store: Store, image_ids: Collection[str], images: int, directory: str = PLAN_DIR
+) -> dict[str, dict[str, Any]]:
+    """The rows of some images, by their ids, of a plan of so many `images`; none for an id that is not planned.
+
+    Reads the ids a file at a time, and of all else the row groups that hold what was found.
+    """
+    wanted = pa.array(sorted(set(image_ids)), pa.string())
+    found: dict[str, dict[str, Any]] = {}
+    for first in range(0, images, ROWS_PER_FILE):
+        if len(found) == len(wanted):
+            break
+        ids = read_plan(store, first, min(first + ROWS_PER_FILE, images), directory, ["image_id"])["image_id"]
+        places = np.flatnonzero(pc.is_in(ids, value_set=wanted).to_numpy())
+        for group in np.unique(places // ROWS_PER_GROUP).tolist():
+            start = first + group * ROWS_PER_GROUP
+            rows = read_plan(store, start, min(start + ROWS_PER_GROUP, images), directory)
+            here = places[places // ROWS_PER_GROUP == group] - group * ROWS_PER_GROUP
+            found.update((row["image_id"], row) for row in rows.take(here).to_pylist())
+    return found
 
 
 def plan_file(directory: str, number: int) -> str:

@@ -11,7 +11,7 @@ from igcam_batch.sources import MANIFEST, Box, ImageRow, Part, Problem, manifest
 from igcam_batch.sources.schema import in_tables
 from igcam_batch.storage import LocalStore, open_store
 from igcam_batch.tables import plan
-from igcam_batch.tables.plan import Planned, read_plan, write_plan
+from igcam_batch.tables.plan import Planned, find_in_plan, read_plan, write_plan
 
 
 def image(number: int) -> ImageRow:
@@ -158,3 +158,12 @@ class TestPlan:
         table = rows.append_column(pa.field("carried", pa.struct(carried)), values)
         write_plan(store, [table.slice(0, 5), table.slice(5)])
         assert read_plan(store, 2, 8).equals(table.slice(2))
+
+
+def test_images_are_found_by_their_ids_wherever_they_lie(store) -> None:
+    write_plan(store, [manifest_table(image(number) for number in range(17))])
+    wanted = ["16.jpg", "0.jpg", "7.jpg", "8.jpg", "there is none", "7.jpg"]
+    found = find_in_plan(store, wanted, 17)
+    assert list(found) == ["0.jpg", "7.jpg", "8.jpg", "16.jpg"]
+    assert list(found.values()) == [read_plan(store, number, number + 1).to_pylist()[0] for number in (0, 7, 8, 16)]
+    assert find_in_plan(store, [], 17) == {}
