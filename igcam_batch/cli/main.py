@@ -123,12 +123,17 @@ def compact(output: str, file_size: int) -> None:
 
 @commands.command()
 @click.argument("output", metavar="OUTPUT")
-def report(output: str) -> None:
-    """Sum up a run, finished or not: summary.parquet, summary.json, and their means as a table."""
+@click.option(
+    "--images", default=12, show_default=True, type=click.IntRange(0, 200), metavar="N", help="in each gallery; 0: none"
+)
+def report(output: str, images: int) -> None:
+    """Show what a run found, finished or not: report.html, summary.parquet and summary.json, and the means here."""
+    from igcam_batch.report.html.page import REPORT_FILE, write_report
     from igcam_batch.report.scores import means_table
-    from igcam_batch.report.summary import write_summary
 
-    Console(highlight=False, width=max(Console().width, _TABLE_WIDTH)).print(means_table(write_summary(output)))
+    summary = write_report(output, images)
+    Console(highlight=False, width=max(Console().width, _TABLE_WIDTH)).print(means_table(summary))
+    click.echo(f"look at {output.rstrip('/')}/{REPORT_FILE}")
 
 
 @commands.command()

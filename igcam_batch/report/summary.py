@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from igcam_batch.errors import InputError
 from igcam_batch.names import METRICS, metric_column
 from igcam_batch.report.bootstrap import Interval, Means, image_key, poisson_weights
+from igcam_batch.report.wording import WORDINGS
 from igcam_batch.storage import open_store
 from igcam_batch.tables import to_parquet
 from igcam_batch.tables.parquet import read_parquet
@@ -42,8 +43,6 @@ FEWEST_IMAGES = 30  # behind a difference that names the better method
 _IMAGES_AT_ONCE = 4096
 _FILES = ("summary.parquet", "summary.json")
 _KEYS = ("image_id", "target", "target_name", "method")
-_HIGHER = {"ebpg", "bbox", "increase", "pointing_game", "insertion", "average_gain"}
-_LOWER = {"drop", "deletion", "sensitivity"}
 _METRICS = tuple(metric_column(name) for name in METRICS)
 
 
@@ -201,12 +200,13 @@ def _better(metric: str, change: Interval, method: str, other: str) -> str | Non
 
     Of a few images no interval does: percentiles of so few are too narrow.
     """
-    if change.low is None or change.high is None or change.images < FEWEST_IMAGES or metric not in _HIGHER | _LOWER:
+    if change.low is None or change.high is None or change.images < FEWEST_IMAGES or not WORDINGS[metric].better:
         return None
+    higher = WORDINGS[metric].better == "higher"
     if change.low > 0:
-        return method if metric in _HIGHER else other
+        return method if higher else other
     if change.high < 0:
-        return other if metric in _HIGHER else method
+        return other if higher else method
     return None
 
 

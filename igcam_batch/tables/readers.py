@@ -9,7 +9,16 @@ from igcam_batch.storage import Store, open_store
 from igcam_batch.storage.ahead import ahead
 from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.schemas import FAILURES, heatmap_array
-from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR, committed_shards, companions, part_name
+from igcam_batch.tables.shards import (
+    FAILURES_DIR,
+    HEATMAPS_DIR,
+    SCORES_DIR,
+    committed_shards,
+    companions,
+    part_name,
+    read_commit,
+    read_shard_tables,
+)
 
 
 def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -28,6 +37,22 @@ def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
 def score_tables(output: str) -> Iterator[pa.Table]:
     """The score table, a committed shard at a time, in their order."""
     yield from tables_of(open_store(output), SCORES_DIR)
+
+
+def explained_shards(output: str) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Scores and heatmaps of each committed shard, in their order, a row of the one for each row of the other."""
+    store = open_store(output)
+
+    def read(shard: int) -> tuple[pa.Table, pa.Table]:
+        scores, heatmaps, _ = read_shard_tables(store, shard, read_commit(store, shard))
+        if not all(scores[key].equals(heatmaps[key]) for key in ("image_id", "target", "method")):
+            raise InputError(
+                f"{store.root}: scores and heatmaps of shard {shard} are not of the same rows; delete its scores, and "
+                "the same audit makes its images again"
+            )
+        return scores, heatmaps
+
+    yield from ahead(read, committed_shards(store), store.at_once)
 
 
 def read_heatmaps(output: str, size: int | tuple[int, int] | None = None) -> pa.Table:

@@ -1,0 +1,40 @@
+"""Why images could not be explained, counted."""
+
+import re
+from dataclasses import dataclass
+
+from igcam_batch.storage import open_store
+from igcam_batch.tables.readers import tables_of
+from igcam_batch.tables.shards import FAILURES_DIR
+
+_MOST_KINDS = 10_000  # that are told apart, whatever the errors hold
+_DETAIL = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|s?\S*/\S+")  # what differs between images that failed alike
+
+
+@dataclass
+class Cause:
+    """Failures that are alike but for numbers, names and paths.
+
+    Attributes:
+        stage: of the work.
+        error: of the first of them.
+        example: the image id of the first.
+        images: how many.
+    """
+
+    stage: str
+    error: str
+    example: str
+    images: int = 0
+
+
+def causes(output: str) -> list[Cause]:
+    """The causes of a run's failures, the most frequent first."""
+    found: dict[tuple[str, str], Cause] = {}
+    for table in tables_of(open_store(output), FAILURES_DIR, ["image_id", "stage", "error"]):
+        for row in table.to_pylist():
+            kind = (row["stage"], _DETAIL.sub("*", row["error"]))
+            if kind not in found and len(found) >= _MOST_KINDS:
+                kind = (row["stage"], "")
+            found.setdefault(kind, Cause(row["stage"], row["error"], row["image_id"])).images += 1
+    return sorted(found.values(), key=lambda cause: (-cause.images, cause.stage, cause.error))

@@ -1,0 +1,253 @@
+"""What report.html shows of a run, as its template takes it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from igcam_batch import __version__
+from igcam_batch.report.failures import Cause
+from igcam_batch.report.html.cards import Deck
+from igcam_batch.report.html.charts import histogram
+from igcam_batch.report.html.colours import tables
+from igcam_batch.report.summary import FEWEST_IMAGES
+from igcam_batch.report.survey import Survey
+from igcam_batch.report.wording import WORDINGS
+from igcam_batch.tables.record import RunRecord, now
+
+_MOST_CLASSES, _MOST_CAUSES = 2000, 25
+_Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come: images planned, scored and failed, and rows of its scores."""
+
+    planned: int
+    scored: int
+    failed: int
+    rows: int
+
+    @property
+    def remaining(self) -> int:
+        """Images of shards that are not committed."""
+        return self.planned - self.scored - self.failed
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report is made of.
+
+    Attributes:
+        record: run.json.
+        progress: how far the run has come.
+        summary: the rows of its summary.
+        seen: what a pass over its shards found.
+        deck: its cards.
+        causes: of its failures.
+    """
+
+    record: RunRecord
+    progress: Progress
+    summary: Sequence[_Row]
+    seen: Survey
+    deck: Deck
+    causes: Sequence[Cause]
+
+
+def context(found: Findings) -> dict[str, Any]:
+    """What report.html.j2 shows."""
+    record, run, summary, seen, deck = found.record, found.progress, found.summary, found.seen, found.deck
+    means = _overall(summary)
+    metrics = [metric for metric in next(iter(means.values())) if any(of[metric]["rows"] for of in means.values())]
+    classes = _classes(summary, seen, metrics)
+    galleries = [
+        {
+            "key": picked.gallery.key,
+            "title": picked.gallery.title,
+            "meaning": picked.gallery.meaning,
+            "ranked": picked.ranked,
+            "cards": [deck.names[shown.image_id, shown.target] for shown in picked.shown],
+        }
+        for picked in seen.galleries
+    ]
+    labelled = sum(of.labelled for of in seen.classes.values())
+    sections = [("metrics", "Metrics"), ("galleries", "Images"), ("distributions", "Distributions")]
+    sections += [("by-class", "Classes"), ("failures", "Failures"), ("run", "Run")]
+    return {
+        "title": f"{record.config['model'].rpartition(':')[2]} on {_last_part(record.config['input'])}",
+        "version": __version__,
+        "written": now(),
+        "sections": [each for each in sections if each[0] != "galleries" or galleries],
+        "run": asdict(run)
+        | {
+            "remaining": run.remaining,
+            "whole": not run.remaining,
+            "input": record.config["input"],
+            "layer": record.model.layer,
+        },
+        "methods": list(means),
+        "method": seen.method,
+        "accuracy": sum(of.correct for of in seen.classes.values()) / labelled if labelled else None,
+        "metrics": [WORDINGS[metric] for metric in metrics],
+        "means": _means(means, summary, metrics),
+        "differences": _differences(summary, metrics),
+        "few": any(row["kind"] == "difference" and row["images"] < FEWEST_IMAGES for row in summary),
+        "fewest": FEWEST_IMAGES,
+        "agreement": _agreement(seen),
+        "galleries": galleries,
+        "chosen_from": sum(of.rows for of in seen.classes.values()),
+        "cards": deck.cards,
+        "missing": deck.missing,
+        "findings": None,
+        "sampled": 0,
+        "cues": [],
+        "distributions": _distributions(seen, metrics, list(means)),
+        "classes": {"rows": classes, "count": len(seen.classes)},
+        "failures": {"causes": found.causes[:_MOST_CAUSES], "kinds": len(found.causes)},
+        "facts": _facts(record),
+        "notes": record.notes,
+        "settings": [(name, _shown(value)) for name, value in record.config.items()],
+        "data": {
+            "colours": tables(),
+            "maps": deck.maps,
+            "cards": {
+                name: {"title": card.title, "words": _both(card.predicted), "image_id": card.image_id}
+                | {"methods": card.methods}
+                for name, card in deck.cards.items()
+            },
+            "classes": _class_means(summary, metrics, {row["target"] for row in classes}),
+        },
+    }
+
+
+def _overall(summary: Sequence[_Row]) -> dict[str, dict[str, _Row]]:
+    """Method -> metric -> its row, of the means over all rows."""
+    found: dict[str, dict[str, _Row]] = {}
+    for row in summary:
+        if row["kind"] == "mean" and row["target"] is None:
+            found.setdefault(row["method"], {})[row["metric"]] = row
+    return found
+
+
+def _means(
+    means: Mapping[str, Mapping[str, _Row]], summary: Sequence[_Row], metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A row for each method; `best` where it is better than every other."""
+    wins = [(row["better"], row["metric"]) for row in summary if row["better"] is not None]
+    others = len(means) - 1
+    return [
+        {
+            "method": method,
+            "cells": [
+                dict(of[metric]) | {"best": others > 0 and wins.count((method, metric)) == others} for metric in metrics
+            ],
+        }
+        for method, of in means.items()
+    ]
+
+
+def _differences(summary: Sequence[_Row], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in summary:
+        if row["kind"] == "difference":
+            found.setdefault((row["method"], row["other"]), {})[row["metric"]] = row
+    return [
+        {"method": method, "other": other, "cells": [cells[metric] for metric in metrics]}
+        for (method, other), cells in found.items()
+    ]
+
+
+def _agreement(seen: Survey) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": method,
+            "other": other,
+            "pairs": found.pairs,
+            "correlation": found.correlation / found.pairs,
+            "overlap": found.overlap / found.pairs,
+        }
+        for (method, other), found in seen.agreement.items()
+        if found.pairs
+    ]
+
+
+def _distributions(seen: Survey, metrics: Sequence[str], methods: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "heading": WORDINGS[metric].short,
+            "charts": [
+                {"method": method, "histogram": histogram(seen.distributions[method, metric])}
+                for method in methods
+                if (method, metric) in seen.distributions
+            ],
+        }
+        for metric in metrics
+        if metric in seen.metrics
+    ]
+
+
+def _classes(summary: Sequence[_Row], seen: Survey, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each of the most frequent classes, with the means of the method that is shown first."""
+    most = sorted(seen.classes.items(), key=lambda item: (-item[1].rows, item[0]))[:_MOST_CLASSES]
+    means = _class_means(summary, metrics, {target for target, _ in most})
+    return [
+        {
+            "target": target,
+            "name": found.name or f"class {target}",
+            "rows": found.rows,
+            "accuracy": found.correct / found.labelled if found.labelled else None,
+            "confidence": found.confidence / found.rows,
+            "means": means[str(target)][seen.method],
+        }
+        for target, found in most
+    ]
+
+
+def _class_means(
+    summary: Sequence[_Row], metrics: Sequence[str], targets: Iterable[int]
+) -> dict[str, dict[str, list[float | None]]]:
+    """Class -> method -> the means of the metrics, to a hundredth of a percent."""
+    shown = set(targets)
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for row in summary:
+        if row["kind"] == "mean" and row["target"] in shown and row["metric"] in metrics:
+            of_class = found.setdefault(str(row["target"]), {}).setdefault(row["method"], [None] * len(metrics))
+            of_class[metrics.index(row["metric"])] = None if row["mean"] is None else round(row["mean"], 4)
+    return found
+
+
+def _facts(record: RunRecord) -> list[tuple[str, str]]:
+    config = record.config
+    path = config.get("tolerance") is None and f"{config['steps']} steps, {config['rule']}"
+    devices = sorted({worker["device"] for worker in record.workers})
+    return [
+        ("State", record.state),
+        ("Data", f"{config['input']}, {record.layout or config['layout']}"),
+        ("Model", config["model"]),
+        ("Weights", f"{config['weights']}, sha256 {record.model.sha256}"),
+        ("Layer", f"{record.model.layer}, maps of {' × '.join(map(str, record.model.map_shape))}"),
+        ("Methods", ", ".join(config["method"])),
+        ("Path", path or f"until the error estimate is {config['tolerance']}"),
+        ("Score", f"{config['score']}; confidence by {record.model.confidence}"),
+        ("Targets", config["target"]),
+        ("Input", f"{record.model.recipe.size} pixels, {record.model.recipe.resize}"),
+        ("Started", record.started),
+        ("Finished", record.finished or "not yet"),
+        ("Working time", f"{record.seconds:,.0f} s"),
+        ("Workers", f"{len(record.workers)} on {', '.join(devices)}" if record.workers else "none yet"),
+        ("Versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
+    ]
+
+
+def _both(predicted: str) -> str:
+    return f"The dataset's label; the model predicts {predicted}." if predicted else ""
+
+
+def _last_part(place: str) -> str:
+    return place.rstrip("/").rpartition("/")[2] or place
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "default"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

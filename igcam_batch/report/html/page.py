@@ -1,0 +1,66 @@
+"""report.html of a run, finished or not."""
+
+import pyarrow as pa
+
+from igcam_batch.errors import InputError
+from igcam_batch.report.failures import causes
+from igcam_batch.report.html.cards import deal
+from igcam_batch.report.html.context import Findings, Progress, context
+from igcam_batch.report.html.render import render
+from igcam_batch.report.summary import overall, write_summary
+from igcam_batch.report.survey import survey
+from igcam_batch.storage import Store, open_store
+from igcam_batch.tables.record import RunRecord, read_record
+from igcam_batch.tables.shards import read_commits
+
+REPORT_FILE = "report.html"
+IMAGES = 12  # in a gallery
+_MAIN = "integrated-grad-cam"
+
+
+def write_report(output: str, images: int = IMAGES) -> pa.Table:
+    """Write report.html, and before it the tables it sums up, into a run's OUTPUT.
+
+    Args:
+        output: OUTPUT of an audit, finished or not, on disk or S3.
+        images: in each gallery at most; 0 leaves every image out of the page.
+
+    Returns:
+        The summary, as `read_summary` gives it.
+
+    Raises:
+        InputError: `output` holds no audit, or no image was explained yet.
+    """
+    store = open_store(output)
+    record = read_record(store)
+    if record is None:
+        raise InputError(f"{output}: holds no audit; run `igcam-batch audit INPUT {output}`")
+    progress = _progress(store, record)
+    if not progress.scored:
+        raise InputError(f"{output}: {_nothing(output, progress)}")
+    summary = write_summary(output)
+    methods = list(overall(summary))
+    method = _MAIN if _MAIN in methods else methods[0]
+    seen = survey(output, method, images)
+    wanted = [(shown.image_id, shown.target) for picked in seen.galleries for shown in picked.shown]
+    deck = deal(output, wanted, method)
+    found = Findings(record, progress, summary.to_pylist(), seen, deck, causes(output))
+    store.write(REPORT_FILE, render("report.html.j2", context(found)))
+    return summary
+
+
+def _progress(store: Store, record: RunRecord) -> Progress:
+    images = failed = rows = 0
+    for _, commit in read_commits(store):
+        images, failed, rows = images + commit.images, failed + commit.failed, rows + commit.rows
+    return Progress(record.images, images - failed, failed, rows)
+
+
+def _nothing(output: str, progress: Progress) -> str:
+    if not progress.failed:
+        return "no image is explained yet; the same audit command goes on"
+    worst = causes(output)[0]
+    return (
+        f"nothing to report: all {progress.failed} images that were reached failed, {worst.images} of them with: "
+        f"{worst.stage}: {worst.error}"
+    )

@@ -1,0 +1,176 @@
+"""One pass over a run's shards: what its report shows beside the means. Memory does not grow with the run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+
+from igcam_batch.names import METRICS, metric_column
+from igcam_batch.report.agreement import rank_correlation, top_overlap
+from igcam_batch.report.bootstrap import image_key
+from igcam_batch.report.distributions import Distribution
+from igcam_batch.report.galleries import GALLERIES, Picked
+from igcam_batch.tables.readers import explained_shards
+
+_METRICS = tuple(metric_column(name) for name in METRICS)
+_LABELLED = ("label", "predicted+label")
+
+
+@dataclass
+class OfClass:
+    """What is counted for a class, over images × targets.
+
+    Attributes:
+        name: of the class, where the model has names.
+        rows: how many times it was a target.
+        labelled: how often because the dataset says so.
+        correct: how often of those the model predicted it.
+        confidence: the sum of its confidences.
+    """
+
+    name: str | None
+    rows: int = 0
+    labelled: int = 0
+    correct: int = 0
+    confidence: float = 0.0
+
+
+@dataclass
+class Agreement:
+    """How alike two methods' maps are: sums over the pairs of maps that are not constant.
+
+    Attributes:
+        pairs: how many.
+        correlation: Spearman's, summed.
+        overlap: of the top pixels, summed.
+    """
+
+    pairs: int = 0
+    correlation: float = 0.0
+    overlap: float = 0.0
+
+
+@dataclass
+class Survey:
+    """What the pass found.
+
+    Attributes:
+        method: whose rows the galleries and classes are of.
+        metrics: columns of the score table that are metrics, but `increase`, which is 0 or 1.
+        distributions: by method and metric; `confidence` too, under the method alone.
+        classes: by class index.
+        agreement: by two methods.
+        galleries: those in which something is shown.
+    """
+
+    method: str
+    galleries: list[Picked]
+    metrics: list[str] = field(default_factory=list)
+    distributions: dict[tuple[str, str], Distribution] = field(default_factory=dict)
+    classes: dict[int, OfClass] = field(default_factory=dict)
+    agreement: dict[tuple[str, str], Agreement] = field(default_factory=dict)
+
+    def add(self, scores: pa.Table, heatmaps: pa.Table) -> None:
+        """A shard: scores and, row by row, their heatmaps."""
+        self.metrics = [name for name in _METRICS if name in scores.column_names and name != "increase"]
+        methods = scores["method"].to_numpy(zero_copy_only=False)
+        for method in dict.fromkeys(methods.tolist()):
+            of_method = scores.filter(pa.array(methods == method))
+            for metric in self.metrics:
+                counted = self.distributions.setdefault((method, metric), Distribution())
+                counted.add(_floats(of_method, metric))
+        rows = np.flatnonzero(methods == self.method)
+        if not len(rows):
+            return
+        own = scores.take(rows)
+        self._add_classes(own)
+        columns = _columns(own) | {"disagreement": self._disagreement(scores, heatmaps, methods, rows)}
+        image_ids, targets = own["image_id"].to_numpy(zero_copy_only=False), own["target"].to_numpy()
+        for picked in self.galleries:
+            picked.add(columns, image_ids, targets)
+
+    def _add_classes(self, rows: pa.Table) -> None:
+        indices, inverse = np.unique(rows["target"].to_numpy(), return_inverse=True)
+        names = dict(zip(rows["target"].to_pylist(), rows["target_name"].to_pylist(), strict=True))
+        labelled = _labelled(rows)
+        correct = labelled & (rows["predicted"].to_numpy() == rows["target"].to_numpy())
+        sums = [
+            np.bincount(inverse.ravel(), weights, minlength=len(indices))
+            for weights in (None, labelled, correct, np.nan_to_num(_floats(rows, "confidence")))
+        ]
+        for place, index in enumerate(indices.tolist()):
+            found = self.classes.setdefault(index, OfClass(names[index]))
+            found.rows += int(sums[0][place])
+            found.labelled += int(sums[1][place])
+            found.correct += int(sums[2][place])
+            found.confidence += float(sums[3][place])
+
+    def _disagreement(self, scores: pa.Table, heatmaps: pa.Table, methods: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(len(rows),) 1 less the lowest correlation of two methods' maps; NaN with one method."""
+        names = list(dict.fromkeys(methods.tolist()))
+        lowest = np.full(len(rows), np.nan)
+        if len(names) == 1:
+            return lowest
+        maps = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
+        place = _place_of(scores, methods, rows, names)
+        for (first, one), (second, other) in combinations(enumerate(names), 2):
+            both = np.flatnonzero((place[:, first] >= 0) & (place[:, second] >= 0))
+            pair = maps[place[both, first]], maps[place[both, second]]
+            correlation, overlap = rank_correlation(*pair), top_overlap(*pair)
+            known = ~np.isnan(correlation)
+            found = self.agreement.setdefault((one, other), Agreement())
+            found.pairs += int(known.sum())
+            found.correlation += float(correlation[known].sum())
+            found.overlap += float(np.nansum(overlap[known]))
+            lowest[both] = np.fmin(lowest[both], correlation)
+        return 1 - lowest
+
+
+def survey(output: str, method: str, images: int) -> Survey:
+    """Read a run once.
+
+    Args:
+        output: OUTPUT of an audit, finished or not.
+        method: whose rows galleries and classes are of.
+        images: in each gallery at most; 0: there are no galleries.
+    """
+    found = Survey(method, [Picked(gallery, images) for gallery in GALLERIES] if images else [])
+    for scores, heatmaps in explained_shards(output):
+        if len(scores):
+            found.add(scores, heatmaps)
+    found.galleries = [picked for picked in found.galleries if picked.shown]
+    return found
+
+
+def _columns(rows: pa.Table) -> dict[str, np.ndarray]:
+    image_ids = rows["image_id"].to_pylist()
+    keys = {image_id: image_key(image_id) / 2**64 for image_id in set(image_ids)}
+    wrong = _labelled(rows) & (rows["predicted"].to_numpy() != rows["target"].to_numpy())
+    return {name: _floats(rows, name) for name in ("confidence", "masked_confidence", "ebpg")} | {
+        "wrong": wrong.astype(np.float64),
+        "chance": np.array([keys[image_id] for image_id in image_ids]),
+    }
+
+
+def _labelled(rows: pa.Table) -> np.ndarray:
+    return np.isin(rows["target_source"].to_numpy(zero_copy_only=False), _LABELLED)
+
+
+def _floats(rows: pa.Table, name: str) -> np.ndarray:
+    found: np.ndarray = rows[name].to_numpy(zero_copy_only=False).astype(np.float64)
+    return found
+
+
+def _place_of(scores: pa.Table, methods: np.ndarray, rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """(len(rows), len(names)): the row of each method that has the image and target of a row; -1 where none has."""
+    images = np.asarray(scores["image_id"].combine_chunks().dictionary_encode().indices)
+    places: Mapping[tuple[int, int, str], int] = {
+        key: row
+        for row, key in enumerate(zip(images.tolist(), scores["target"].to_pylist(), methods.tolist(), strict=True))
+    }
+    targets = scores["target"].to_numpy()
+    return np.array(
+        [[places.get((int(images[row]), int(targets[row]), name), -1) for name in names] for row in rows]
+    ).reshape(len(rows), len(names))
