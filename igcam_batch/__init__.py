@@ -4,6 +4,8 @@
     maps = igcam_batch.explain(model, images, targets, layer="layer4")
     scores = igcam_batch.read_scores("OUTPUT")
     heatmaps = igcam_batch.read_heatmaps("OUTPUT", size=(224, 224))
+    for heatmaps in igcam_batch.iter_heatmaps("OUTPUT", methods=["grad-cam"]): ...
+    pixels = igcam_batch.colour_heatmaps(maps)
 
 Every name is imported when it is first used: `explain` needs torch alone, the readers need pyarrow, and only an audit
 needs Ray. A process that decodes images therefore never loads torch.
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from igcam_batch.errors import InputError
     from igcam_batch.images import Recipe
     from igcam_batch.models import Classifier
-    from igcam_batch.tables import read_failures, read_heatmaps, read_scores
+    from igcam_batch.report.colours import colour_heatmaps
+    from igcam_batch.tables import iter_heatmaps, read_failures, read_heatmaps, read_scores
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,7 +28,9 @@ __all__ = [
     "InputError",
     "Recipe",
     "__version__",
+    "colour_heatmaps",
     "explain",
+    "iter_heatmaps",
     "read_failures",
     "read_heatmaps",
     "read_scores",
@@ -35,7 +40,9 @@ _HOMES = {
     "Classifier": "models",
     "InputError": "errors",
     "Recipe": "images",
+    "colour_heatmaps": "report.colours",
     "explain": "attribution.explain",
+    "iter_heatmaps": "tables",
     "read_failures": "tables",
     "read_heatmaps": "tables",
     "read_scores": "tables",

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from igcam_batch import __version__
+from igcam_batch.cli.export import export
 from igcam_batch.cli.options import audit_flags, given
 from igcam_batch.cli.words import amount_in_words, size_in_words
 from igcam_batch.errors import InputError
@@ -20,6 +21,9 @@ EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130  # 75: E
 @click.version_option(__version__, prog_name="igcam-batch")
 def commands() -> None:
     """Explain every prediction a CNN makes over a whole image dataset: Integrated Grad-CAM on Ray, into Parquet."""
+
+
+commands.add_command(export)
 
 
 def main() -> None:

@@ -104,12 +104,25 @@ class Recipe:
 
         A box that is cropped away comes back with no area.
         """
-        width, height = self._resized(image_size)
-        left, top = self._corner(width, height)
-        scale_x, scale_y = width / image_size[0], height / image_size[1]
+        scale_x, scale_y, left, top = self.geometry(image_size)
         x0, x1 = (min(max(x * scale_x - left, 0.0), float(self.size)) for x in (box[0], box[2]))
         y0, y1 = (min(max(y * scale_y - top, 0.0), float(self.size)) for y in (box[1], box[3]))
         return x0, y0, x1, y1
+
+    def original_box(self, box: Sequence[float], image_size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The other way: a box in the model's input -> the same in an image of (width, height), clipped to it.
+
+        One that lies in a black border comes back with no area.
+        """
+        scale_x, scale_y, left, top = self.geometry(image_size)
+        x0, x1 = (min(max((x + left) / scale_x, 0.0), float(image_size[0])) for x in (box[0], box[2]))
+        y0, y1 = (min(max((y + top) / scale_y, 0.0), float(image_size[1])) for y in (box[1], box[3]))
+        return x0, y0, x1, y1
+
+    def geometry(self, image_size: tuple[int, int]) -> tuple[float, float, int, int]:
+        """(scale_x, scale_y, left, top) for images of (width, height): x there is x · scale_x - left in the input."""
+        width, height = self._resized(image_size)
+        return width / image_size[0], height / image_size[1], *self._corner(width, height)
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """A mask of an image, (H, W) bool -> (size, size) bool, by the nearest pixel; False beyond the image."""

@@ -10,7 +10,7 @@ from igcam_batch.tables.pieces import (
     stage_piece,
     staged_pieces,
 )
-from igcam_batch.tables.readers import read_failures, read_heatmaps, read_scores
+from igcam_batch.tables.readers import iter_heatmaps, read_failures, read_heatmaps, read_scores
 from igcam_batch.tables.schemas import (
     DECODED,
     FAILURES,
@@ -48,6 +48,7 @@ __all__ = [
     "heatmaps_schema",
     "is_committed",
     "is_staged",
+    "iter_heatmaps",
     "read_commit",
     "read_commits",
     "read_failures",

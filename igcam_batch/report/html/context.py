@@ -1,14 +1,15 @@
 """What report.html shows of a run, as its template takes it."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from igcam_batch import __version__
+from igcam_batch.report.colours import COLOURS, colour_table
 from igcam_batch.report.failures import Cause
 from igcam_batch.report.html.cards import Deck
 from igcam_batch.report.html.charts import histogram
-from igcam_batch.report.html.colours import tables
 from igcam_batch.report.summary import FEWEST_IMAGES
 from igcam_batch.report.survey import Survey
 from igcam_batch.report.wording import WORDINGS
@@ -108,7 +109,7 @@ def context(found: Findings) -> dict[str, Any]:
         "notes": record.notes,
         "settings": [(name, _shown(value)) for name, value in record.config.items()],
         "data": {
-            "colours": tables(),
+            "colours": {name: b64encode(colour_table(name).tobytes()).decode() for name in COLOURS},
             "maps": deck.maps,
             "cards": {
                 name: {"title": card.title, "words": _both(card.predicted), "image_id": card.image_id}
