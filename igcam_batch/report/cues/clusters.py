@@ -21,6 +21,10 @@ _CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
 _REGIONS = ("border", *_CORNERS, "outside")
 
 
+class NothingSeenError(InputError):
+    """There is no map that looks at anything."""
+
+
 def clusters_schema(shape: tuple[int, int]) -> pa.Schema:
     """The columns; `mean_map` is a tensor of `shape` (u, v), of sum 1.
 
@@ -66,11 +70,11 @@ def write_clusters(output: str, method: str) -> pa.Table:
         The table, as `read_clusters` gives it, by rank.
 
     Raises:
-        InputError: `output` holds no map by that method that looks at anything.
+        NothingSeenError: `output` holds no map by that method, or all are zero everywhere.
     """
     classes = {target: of_class for target, of_class in sample(output, method).items() if len(of_class.maps)}
     if not classes:
-        raise InputError(f"{output}: holds no map by {method} that is not zero everywhere")
+        raise NothingSeenError(f"{output}: holds no map by {method} that is not zero everywhere")
     table = _table(_by_rank(list(_rows(classes, method))))
     open_store(output).write(CLUSTERS_FILE, to_parquet(table))
     return table

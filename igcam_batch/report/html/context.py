@@ -10,6 +10,7 @@ from igcam_batch.report.colours import COLOURS, colour_table
 from igcam_batch.report.failures import Cause
 from igcam_batch.report.html.cards import Deck
 from igcam_batch.report.html.charts import histogram
+from igcam_batch.report.html.findings import Group, by_class, oddest, shown
 from igcam_batch.report.summary import FEWEST_IMAGES
 from igcam_batch.report.survey import Survey
 from igcam_batch.report.wording import WORDINGS
@@ -43,6 +44,7 @@ class Findings:
         progress: how far the run has come.
         summary: the rows of its summary.
         seen: what a pass over its shards found.
+        groups: its rows of clusters.parquet.
         deck: its cards.
         causes: of its failures.
     """
@@ -51,6 +53,7 @@ class Findings:
     progress: Progress
     summary: Sequence[_Row]
     seen: Survey
+    groups: Sequence[Group]
     deck: Deck
     causes: Sequence[Cause]
 
@@ -72,8 +75,13 @@ def context(found: Findings) -> dict[str, Any]:
         for picked in seen.galleries
     ]
     labelled = sum(of.labelled for of in seen.classes.values())
-    sections = [("metrics", "Metrics"), ("galleries", "Images"), ("distributions", "Distributions")]
-    sections += [("by-class", "Classes"), ("failures", "Failures"), ("run", "Run")]
+    sections = [
+        ("findings", "Findings"),
+        ("metrics", "Metrics"),
+        ("galleries", "Images"),
+        ("distributions", "Distributions"),
+    ]
+    sections += [("by-class", "Classes"), ("cues", "Cues"), ("failures", "Failures"), ("run", "Run")]
     return {
         "title": f"{record.config['model'].rpartition(':')[2]} on {_last_part(record.config['input'])}",
         "version": __version__,
@@ -99,9 +107,9 @@ def context(found: Findings) -> dict[str, Any]:
         "chosen_from": sum(of.rows for of in seen.classes.values()),
         "cards": deck.cards,
         "missing": deck.missing,
-        "findings": None,
-        "sampled": 0,
-        "cues": [],
+        "findings": shown(oddest(found.groups), deck),
+        "sampled": sum(group["images"] for group in found.groups if group["kind"] == "class"),
+        "cues": by_class(found.groups),
         "distributions": _distributions(seen, metrics, list(means)),
         "classes": {"rows": classes, "count": len(seen.classes)},
         "failures": {"causes": found.causes[:_MOST_CAUSES], "kinds": len(found.causes)},

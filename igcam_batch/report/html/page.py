@@ -6,6 +6,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.report.failures import causes
 from igcam_batch.report.html.cards import deal
 from igcam_batch.report.html.context import Findings, Progress, context
+from igcam_batch.report.html.findings import examples, oddest, write_groups
 from igcam_batch.report.html.render import render
 from igcam_batch.report.summary import overall, write_summary
 from igcam_batch.report.survey import survey
@@ -42,9 +43,10 @@ def write_report(output: str, images: int = IMAGES) -> pa.Table:
     methods = list(overall(summary))
     method = _MAIN if _MAIN in methods else methods[0]
     seen = survey(output, method, images)
+    groups = write_groups(output, method)
     wanted = [(shown.image_id, shown.target) for picked in seen.galleries for shown in picked.shown]
-    deck = deal(output, wanted, method)
-    found = Findings(record, progress, summary.to_pylist(), seen, deck, causes(output))
+    deck = deal(output, wanted + (examples(oddest(groups)) if images else []), method)
+    found = Findings(record, progress, summary.to_pylist(), seen, groups, deck, causes(output))
     store.write(REPORT_FILE, render("report.html.j2", context(found)))
     return summary
 
