@@ -141,6 +141,28 @@ def report(output: str, images: int) -> None:
 
 
 @commands.command()
+@click.argument("output_a", metavar="OUTPUT_A")
+@click.argument("output_b", metavar="OUTPUT_B")
+@click.option("--output", default="comparison", show_default=True, metavar="DIR", help="where page and tables go")
+@click.option("--method-a", metavar="NAME", help="of OUTPUT_A  [default: one that both have]")
+@click.option("--method-b", metavar="NAME", help="of OUTPUT_B")
+@click.option(
+    "--images", default=12, show_default=True, type=click.IntRange(0, 200), metavar="N", help="in each gallery; 0: none"
+)
+@click.option("--overwrite", is_flag=True, help="replace an earlier comparison")
+def compare(output_a: str, output_b: str, output: str, **options: Any) -> None:
+    """Compare two runs on the same images: two models, layers, or methods."""
+    from igcam_batch.report.compare.compare import PAGE_FILE
+    from igcam_batch.report.compare.compare import compare as write
+    from igcam_batch.report.compare.terminal import changes_table, heading
+
+    found = write(output_a, output_b, output, **options)
+    click.echo(heading(found))
+    Console(highlight=False, width=max(Console().width, _TABLE_WIDTH)).print(changes_table(found))
+    click.echo(f"look at {output.rstrip('/')}/{PAGE_FILE}")
+
+
+@commands.command()
 @click.argument("model", metavar="MODEL")
 @click.option("--input-size", type=click.IntRange(8, 8192), metavar="N", help="side of the model's input")
 def layers(model: str, input_size: int | None) -> None:

@@ -111,17 +111,18 @@ function enlarge(button) {
   control("large-title").textContent = card.title;
   control("large-words").textContent = card.words;
   control("large-id").textContent = card.image_id;
-  const plain = button.querySelector(".view").cloneNode(true);
+  const views = every(".view", button);  // of each side, where two runs are compared
+  const plain = views[0].cloneNode(true);
   every("canvas", plain).forEach((canvas) => canvas.remove());
   methods.replaceChildren(figure(plain, "the image, as the model saw it"));
-  for (const [method, shown] of Object.entries(card.methods)) {
-    const view = button.querySelector(".view").cloneNode(true);
+  Object.entries(card.methods).forEach(([method, shown], place) => {
+    const view = (views[place] || views[0]).cloneNode(true);
     const canvas = view.querySelector("canvas");
     canvas.dataset.map = shown.map;
     canvas.setAttribute("aria-label", `map by ${method}`);
     methods.append(figure(view, `${method}: ${shown.words}`));
     draw(canvas);
-  }
+  });
   dialog.showModal();
 }
 

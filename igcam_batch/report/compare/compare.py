@@ -1,0 +1,157 @@
+"""Compare two runs: tables of what changed, and a page to look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from igcam_batch.errors import InputError
+from igcam_batch.report.bootstrap import Interval
+from igcam_batch.report.compare.changes import agreement, columns_of, table_of, values_of
+from igcam_batch.report.compare.differences import Differences, better
+from igcam_batch.report.compare.galleries import GALLERIES
+from igcam_batch.report.compare.join import Matched, Pairs, join
+from igcam_batch.report.compare.page import Comparison, write_page
+from igcam_batch.report.compare.runs import Side, sides
+from igcam_batch.report.galleries import Picked
+from igcam_batch.storage import Store, open_store
+from igcam_batch.tables import to_parquet
+
+_EDGES = ("mean", "low", "high")
+CHANGES_DIR, DIFFERENCES_FILE, PAGE_FILE = "changes", "differences.parquet", "comparison.html"
+
+DIFFERENCES = pa.schema(
+    [
+        pa.field("metric", pa.string(), nullable=False),
+        *(
+            pa.field(f"{what}_{edge}", pa.float64())
+            for what in ("a", "b", "change")
+            for edge in ("mean", "low", "high")
+        ),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),
+        pa.field("better", pa.string()),
+    ]
+)
+"""A row for each metric, over the pairs that have its value in both runs; `change` is B less A, paired.
+
+`better` is A, B, or null where the interval leaves a doubt. The rows `rank_correlation` and `top_overlap` are of the
+two maps of a pair: they have a change alone.
+"""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison came to.
+
+    Attributes:
+        sides: the two runs.
+        table: as differences.parquet.
+        matched: how many rows and images of each there were, and had a partner.
+    """
+
+    sides: tuple[Side, Side]
+    table: pa.Table
+    matched: Matched
+
+
+def compare(
+    output_a: str,
+    output_b: str,
+    directory: str,
+    *,
+    method_a: str | None = None,
+    method_b: str | None = None,
+    images: int = 12,
+    overwrite: bool = False,
+) -> Compared:
+    """Pair the rows of two runs by image and class, and write what changed to a directory.
+
+    Writes comparison.html, differences.parquet (means and paired differences) and changes/ (a row for each pair).
+
+    Args:
+        output_a: OUTPUT of an audit, finished or not.
+        output_b: OUTPUT of another audit of the same images.
+        directory: a path or s3://..., where the three are written.
+        method_a: of the first run; None: as `sides` says.
+        method_b: of the second.
+        images: in each gallery of the page at most; 0: none.
+        overwrite: whether an earlier comparison in `directory` is replaced.
+
+    Raises:
+        InputError: one is no audit; they have no image and class in common; or `directory` holds a comparison.
+    """
+    a, b = sides(output_a, output_b, method_a, method_b)
+    store = open_store(directory)
+    store.probe()
+    if store.exists(DIFFERENCES_FILE) and not overwrite:
+        raise InputError(f"{directory}: holds a comparison; --overwrite it, or name another --output")
+    for place in (CHANGES_DIR, DIFFERENCES_FILE, PAGE_FILE):
+        store.delete(place)
+    matched = Matched()
+    found: Differences | None = None
+    picked = [Picked(gallery, images) for gallery in GALLERIES] if images else []
+    for part, pairs in enumerate(join(a, b, matched)):
+        found = found or Differences(columns_of(*pairs.scores))
+        _take(store, part, pairs, found, picked)
+    if found is None:
+        raise InputError(_apart(a, b, matched))
+    table = _table(found)
+    shown = [each for each in picked if each.shown]
+    write_page(store, PAGE_FILE, Comparison(a, b, matched, table, found, shown))
+    store.write(DIFFERENCES_FILE, to_parquet(table))
+    return Compared((a, b), table, matched)
+
+
+def _take(store: Store, part: int, pairs: Pairs, found: Differences, picked: Sequence[Picked]) -> None:
+    """Some pairs: into the sums, the galleries, and a file of the changes."""
+    values = [values_of(side, found.columns) for side in pairs.scores]
+    alike = agreement(pairs)
+    found.add(pairs.scores, pairs.keys, values, alike)
+    change = values[1] - values[0]
+    of = {name: change[:, place] for place, name in enumerate(found.columns)}
+    otherwise = pairs.scores[0]["predicted"].to_numpy() != pairs.scores[1]["predicted"].to_numpy()
+    rows = {
+        "confidence": of["confidence"],
+        "ebpg": of.get("ebpg", np.full(len(change), np.nan)),
+        "rank_correlation": alike[0],
+        "otherwise": otherwise.astype(np.float64),
+    }
+    image_ids = pairs.scores[0]["image_id"].to_numpy(zero_copy_only=False)
+    for each in picked:
+        each.add(rows, image_ids, pairs.scores[0]["target"].to_numpy())
+    table = table_of(pairs, found.columns, values, alike)
+    store.write(f"{CHANGES_DIR}/part-{part:06d}.parquet", to_parquet(table))
+
+
+def _table(found: Differences) -> pa.Table:
+    rows: list[dict[str, Any]] = [
+        {"metric": name, "better": better(name, change) or None, "rows": change.rows, "images": change.images}
+        | _edges("a", one)
+        | _edges("b", other)
+        | _edges("change", change)
+        for name, one, other, change in found.intervals()
+    ]
+    rows += [
+        {"metric": name, "rows": interval.rows, "images": interval.images} | _edges("change", interval)
+        for name, interval in zip(("rank_correlation", "top_overlap"), found.alike(), strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=DIFFERENCES)
+
+
+def _edges(what: str, interval: Interval) -> dict[str, Any]:
+    return {f"{what}_{edge}": getattr(interval, edge) for edge in _EDGES}
+
+
+def _apart(a: Side, b: Side, matched: Matched) -> str:
+    if not matched.images:
+        return (
+            f"{a.output} and {b.output} have no image in common ({matched.images_a} images there, {matched.images_b} "
+            "here); compare two audits of the same INPUT"
+        )
+    return (
+        f"{a.output} and {b.output} have {matched.images} images in common, and explain no class of them alike; audit "
+        "both with --target label, or one --target class:ID"
+    )

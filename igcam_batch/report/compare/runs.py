@@ -1,0 +1,93 @@
+"""What is compared with what: two runs, and which methods of theirs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from igcam_batch.errors import InputError
+from igcam_batch.storage import open_store
+from igcam_batch.tables.record import RunRecord, read_record
+
+_NOT_NAMED = ("input", "method", "metric", "layer", "target")
+_MAIN = "integrated-grad-cam"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run of the two.
+
+    Attributes:
+        letter: A or B.
+        output: its OUTPUT.
+        record: its run.json.
+        method: whose rows are compared.
+    """
+
+    letter: str
+    output: str
+    record: RunRecord
+    method: str
+
+    @property
+    def model(self) -> str:
+        """The model's name, without where it is from."""
+        return str(self.record.config["model"]).rpartition(":")[2]
+
+
+def sides(output_a: str, output_b: str, method_a: str | None = None, method_b: str | None = None) -> tuple[Side, Side]:
+    """The two runs.
+
+    Args:
+        output_a: OUTPUT of an audit.
+        output_b: OUTPUT of another, or the same one where two of its methods are compared.
+        method_a: whose rows; None: Integrated Grad-CAM's where both have it, else the first that both have, else each
+            run's own first.
+        method_b: the same of the other run.
+
+    Raises:
+        InputError: one holds no audit, or not that method; or both sides are the same.
+    """
+    records = [_record(output) for output in (output_a, output_b)]
+    there = [list(record.config["method"]) for record in records]
+    common = [method for method in there[0] if method in there[1]]
+    default = [_MAIN if _MAIN in common else common[0]] * 2 if common else [methods[0] for methods in there]
+    chosen = []
+    for flag, asked, has, usual, output in zip(
+        ("--method-a", "--method-b"), (method_a, method_b), there, default, (output_a, output_b), strict=True
+    ):
+        if asked is not None and asked not in has:
+            raise InputError(f"{flag} {asked}: {output} does not hold it; there are: {', '.join(has)}")
+        chosen.append(asked or usual)
+    if open_store(output_a).root == open_store(output_b).root and chosen[0] == chosen[1]:
+        raise InputError(
+            f"{output_a}: both sides are its {chosen[0]}; name another OUTPUT, or two of its methods by --method-a and "
+            f"--method-b (there are: {', '.join(there[0])})"
+        )
+    first, second = zip("AB", (output_a, output_b), records, chosen, strict=True)
+    return Side(*first), Side(*second)
+
+
+def named(a: Side, b: Side) -> tuple[str, str]:
+    """What tells the two apart, in as few words as do."""
+    if a.model != b.model:
+        return a.model, b.model
+    if a.method != b.method:
+        return a.method, b.method
+    if a.record.model.layer != b.record.model.layer:
+        return f"layer {a.record.model.layer}", f"layer {b.record.model.layer}"
+    for name, value in a.record.config.items():
+        if name not in _NOT_NAMED and value != b.record.config.get(name):
+            return f"{name} {_shown(value)}", f"{name} {_shown(b.record.config.get(name))}"
+    return a.output, b.output
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "default" if value is None else str(value)
+
+
+def _record(output: str) -> RunRecord:
+    record = read_record(open_store(output))
+    if record is None:
+        raise InputError(f"{output}: holds no audit; run `igcam-batch audit INPUT {output}`")
+    return record
