@@ -91,7 +91,7 @@ def test_places_that_will_not_do_are_one_line(output: str, run: Callable[..., An
     for source, target, code, said in (
         (tmp_path / "nothing", tmp_path / "dir", 2, "holds no audit"),
         (output, output, 2, "which is no part of an export"),
-        (output, tmp_path / "file", 1, "Not a directory"),
+        (output, tmp_path / "file", 2, "is a file; name a directory"),
     ):
         ran = run("export", source, target, "--format", "numpy")
         assert (ran.code, len(ran.err.splitlines()), said in ran.err) == (code, 1, True), ran.err

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from igcam_batch import read_failures, read_heatmaps, read_scores
+from igcam_batch import iter_heatmaps, read_failures, read_heatmaps, read_scores
 from igcam_batch.errors import InputError
 from igcam_batch.storage import LocalStore, open_store
 from igcam_batch.tables import (
@@ -24,7 +24,9 @@ from igcam_batch.tables import (
     heatmaps_schema,
     is_committed,
     read_commit,
+    readers,
 )
+from igcam_batch.tables.parquet import read_parquet
 
 SHAPE = (3, 5)
 
@@ -243,6 +245,72 @@ class TestReadHeatmaps:
         commit(store, 0, "a")
         with pytest.raises(InputError, match="must be positive"):
             read_heatmaps(store.root, size=size)
+
+
+class TestReadSomeHeatmaps:
+    @pytest.fixture
+    def run(self, store):
+        for shard, images in enumerate(("ab", "cd", "e")):
+            commit(store, shard, *images)
+        return store
+
+    @pytest.mark.parametrize(
+        ("wanted", "images"),
+        [
+            ({"image_ids": ["d", "a", "nobody"]}, "ad"),
+            ({"image_ids": {"e"}}, "e"),
+            ({"image_ids": []}, ""),
+            ({"methods": ["grad-cam"]}, "abcde"),
+            ({"methods": ["cam"]}, ""),
+            ({"targets": [2], "image_ids": ["c"]}, "c"),
+            ({"targets": [3], "image_ids": ["c"]}, ""),
+        ],
+    )
+    @pytest.mark.parametrize("size", [None, 8])
+    def test_rows_are_those_whose_keys_are_asked_for(self, run, wanted, images, size):
+        found, every = read_heatmaps(run.root, size, **wanted), read_heatmaps(run.root, size)
+        assert found.schema.equals(every.schema)
+        assert found["image_id"].to_pylist() == list(images)
+        places = ["abcde".index(image) for image in images]
+        np.testing.assert_array_equal(array(found) if images else array(every)[:0], array(every)[places])
+
+    def test_columns_are_those_asked_for_in_their_order(self, run):
+        found = read_heatmaps(run.root, 8, columns=["method", "image_id"], image_ids=["b"])
+        assert found.to_pylist() == [{"method": "grad-cam", "image_id": "b"}]
+        with pytest.raises(InputError, match="columns map: no such column; there are: image_id, target, method"):
+            read_heatmaps(run.root, columns=["map"])
+
+    def test_they_come_a_shard_at_a_time(self, run):
+        tables = iter_heatmaps(run.root, size=(6, 4), image_ids=["a", "e"])
+        assert [table["image_id"].to_pylist() for table in tables] == [["a"], [], ["e"]]
+        first = next(iter_heatmaps(run.root, size=(6, 4)))
+        np.testing.assert_array_equal(array(first), array(read_heatmaps(run.root, size=(6, 4)))[:2])
+
+    def test_maps_of_shards_without_such_rows_are_not_read(self, run, monkeypatch):
+        read = []
+
+        def noting(file, columns=None, groups=None):
+            read.append((Path(file.name).name[5:11], columns, groups))
+            return read_parquet(file, columns, groups)
+
+        monkeypatch.setattr(readers, "read_parquet", noting)
+        read_heatmaps(run.root, image_ids=["d"])
+        assert read == [
+            ("000000", ["image_id"], None),
+            ("000000", None, []),
+            ("000001", ["image_id"], None),
+            ("000001", None, None),
+            ("000002", ["image_id"], None),
+            ("000002", None, []),
+        ]
+
+    def test_one_name_is_not_taken_for_the_letters_in_it(self, run):
+        with pytest.raises(InputError, match="image_ids 'abc': take a list of them"):
+            read_heatmaps(run.root, image_ids="abc")
+
+    def test_of_a_place_without_a_run_there_are_none(self, tmp_path):
+        with pytest.raises(InputError, match="holds no heatmaps of an audit"):
+            next(iter_heatmaps(str(tmp_path)))
 
 
 class TestOtherReaders:

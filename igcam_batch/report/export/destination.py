@@ -4,10 +4,11 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from igcam_batch.errors import InputError
-from igcam_batch.storage import Store, open_store
+from igcam_batch.storage import LocalStore, Store, open_store
 
 MARK = "export.json"
 _PLACES = ("overlays", "maps", "boxes", "data", "fields", "samples.json", "metadata.json", "index.parquet")
@@ -23,9 +24,11 @@ def open_destination(directory: str, overwrite: bool = False) -> Store:
         overwrite: whether an earlier export in it is removed. Nothing else ever is.
 
     Raises:
-        InputError: it holds an export and `overwrite` is not given, or it holds anything else.
+        InputError: it is a file, it holds an export and `overwrite` is not given, or it holds anything else.
     """
     store = open_store(directory)
+    if isinstance(store, LocalStore) and Path(store.root).is_file():
+        raise InputError(f"{directory}: is a file; name a directory, or an s3:// URI")
     store.probe()
     if store.exists(MARK):
         if not overwrite:

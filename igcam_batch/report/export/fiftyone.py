@@ -5,7 +5,7 @@ Its own JSON, written without it: samples.json, metadata.json with the fields, h
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,6 +26,15 @@ from igcam_batch.storage import Store
 
 _VERSION = "1.0.0"  # of the schema; later ones take it further by themselves
 _FLOATS = ("confidence", "score", "masked_confidence", *map(metric_column, METRICS))
+_STARTS = {
+    b"\xff\xd8": ".jpg",
+    b"\x89PNG": ".png",
+    b"GIF8": ".gif",
+    b"RIFF": ".webp",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
 _FIELDS, _LABELS = "fiftyone.core.fields", "fiftyone.core.labels"
 
 
@@ -45,13 +54,15 @@ def write_fiftyone(run: Run, originals: Originals, to: Store) -> Written:
     """
     written = Written("fiftyone")
     heatmaps: dict[str, None] = {}
+    floats: list[str] = []
     with Spool() as samples:
         for rows in run.rows():
+            floats = [name for name in _FLOATS if name in rows.scores.column_names]
             for sample in _samples(rows, originals, to, written):
                 heatmaps |= dict.fromkeys(name for name, value in sample.items() if _is_heatmap(value))
                 samples.add(sample)
         to.write("samples.json", b'{"samples":' + samples.array() + b"}")
-    to.write("metadata.json", json.dumps(_metadata(heatmaps), ensure_ascii=False).encode())
+    to.write("metadata.json", json.dumps(_metadata(heatmaps, floats), ensure_ascii=False).encode())
     return written
 
 
@@ -64,7 +75,7 @@ def _samples(rows: Rows, originals: Originals, to: Store, written: Written) -> I
         if isinstance(path, OSError):
             written.missing(image_id, path)
             continue
-        sample = _sample(planned[image_id], of_image[0][0], path)
+        sample = _sample(planned[image_id], [score for score, _ in of_image], path)
         for score, heat in of_image:
             field = _free(plain_name(score["method"]).replace("-", "_"), sample)
             place = PurePosixPath("fields", field, f"{rows.shard:06d}", file_name(image_id, ".png"))
@@ -90,15 +101,24 @@ def _media(
         if isinstance(data, OSError):
             yield row["image_id"], data
             continue
-        suffix = PurePosixPath(row["image_id"]).suffix.lower()
-        place = f"data/{shard:06d}/{file_name(row['image_id'], suffix if suffix in SUFFIXES else '')}"
+        place = f"data/{shard:06d}/{file_name(row['image_id'], _suffix(row['image_id'], data))}"
         to.write(place, data)
         yield row["image_id"], place
 
 
-def _sample(planned: PlannedRow, score: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _suffix(image_id: str, data: bytes) -> str:
+    """By which the file is known as an image: its name's, or what its first bytes say."""
+    suffix = PurePosixPath(image_id).suffix.lower()
+    if suffix in SUFFIXES:
+        return suffix
+    return next((found for start, found in _STARTS.items() if data.startswith(start)), "")
+
+
+def _sample(planned: PlannedRow, scores: Sequence[Mapping[str, Any]], path: str) -> dict[str, Any]:
+    """All but the heatmaps; the confidence of a prediction is known where it was explained."""
+    score = scores[0]
     image_id, width, height = planned["image_id"], score["width"], score["height"]
-    known = score["confidence"] if score["target"] == score["predicted"] else None
+    known = next((each["confidence"] for each in scores if each["target"] == each["predicted"]), None)
     sample = {
         "_id": _object_id(image_id),
         "filepath": path,
@@ -134,7 +154,7 @@ def _heatmap(score: Mapping[str, Any], heat: np.ndarray, path: str, field: str) 
         | {"map_path": path, "range": [0.0, 255.0], "maximum": float(heat.max())}
         | {"target": score["target"], "label": score["target_name"] or str(score["target"])}
         | {"method": score["method"]}
-        | {name: score[name] for name in _FLOATS if score.get(name) is not None}
+        | {name: score[name] for name in _FLOATS if name in score}
     )
 
 
@@ -195,10 +215,10 @@ def _label(kind: str, image_id: str, which: str) -> dict[str, Any]:
     return {"_id": _object_id(f"{which}\0{image_id}"), "_cls": kind, "tags": []}
 
 
-def _metadata(heatmaps: Iterable[str]) -> dict[str, Any]:
+def _metadata(heatmaps: Iterable[str], scores: Iterable[str]) -> dict[str, Any]:
     """The dataset's document: which fields its samples have."""
     tags = _field("tags", "ListField", of="StringField")
-    floats = [_field(name, "FloatField") for name in ("maximum", *_FLOATS)]
+    floats = [_field(name, "FloatField") for name in ("maximum", *scores)]
     words = [_field(name, "StringField") for name in ("label", "method", "map_path")]
     own = [_field("target", "IntField"), _field("range", "HeatmapRangeField", of="FloatField")]
     box = [_field("label", "StringField"), _field("bounding_box", "ListField", of="FloatField")]
