@@ -8,6 +8,7 @@ from igcam_batch.storage import open_store
 from igcam_batch.tables.record import RunRecord, read_record
 
 _NOT_NAMED = ("input", "method", "metric", "layer", "target")
+_MOST_NAMED = 3
 _MAIN = "integrated-grad-cam"
 
 
@@ -74,10 +75,10 @@ def named(a: Side, b: Side) -> tuple[str, str]:
         return a.method, b.method
     if a.record.model.layer != b.record.model.layer:
         return f"layer {a.record.model.layer}", f"layer {b.record.model.layer}"
-    for name, value in a.record.config.items():
-        if name not in _NOT_NAMED and value != b.record.config.get(name):
-            return f"{name} {_shown(value)}", f"{name} {_shown(b.record.config.get(name))}"
-    return a.output, b.output
+    settings = a.record.config, b.record.config
+    different = [name for name in settings[0] if name not in _NOT_NAMED and settings[0][name] != settings[1].get(name)]
+    one, other = (", ".join(f"{name} {_shown(of.get(name))}" for name in different[:_MOST_NAMED]) for of in settings)
+    return (one, other) if different else (a.output, b.output)
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,8 @@ from sklearn.neighbors import kneighbors_graph
 FEWEST = 16  # maps that are worth being told apart
 MOST_GROUPS = 8
 _CLEAR = 0.3  # the silhouette from which on groups are apart; Kaufman and Rousseeuw (1990) call 0.26 to 0.5 weak
+_NUMBERS, _STARTS = 3, 5  # of groups that are tried; of k-means
+_SAME = 1e-6
 _SEED = 0
 
 
@@ -38,27 +40,40 @@ EMBEDDINGS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 def groups(embedded: np.ndarray) -> np.ndarray:
     """(n, d) -> (n,) int: which group each is of, the largest first.
 
-    The eigengap of the normalised Laplacian of the graph of nearest neighbours says how many groups there are (von
-    Luxburg 2007, sec. 8.3; Lapuschkin et al. 2019), and k-means on its eigenvectors (Ng et al. 2001) which. There is
-    one where maps are few, or where the groups lie no further apart than within themselves.
+    Spectral clustering: k-means on the first eigenvectors (Ng et al. 2001) of the normalised Laplacian of the graph of
+    nearest neighbours. The widest gaps between its eigenvalues say how many groups there may be (von Luxburg 2007, sec.
+    8.3; Lapuschkin et al. 2019); of those numbers the one with the highest silhouette is taken. There is one group
+    where maps are few, or where the groups lie hardly further apart than within themselves.
     """
     count = len(embedded)
-    if count < FEWEST or np.ptp(embedded, axis=0).max() < 1e-6:
+    if count < FEWEST or np.ptp(embedded, axis=0).max() < _SAME:
         return np.zeros(count, dtype=np.int64)
-    near = kneighbors_graph(embedded, round(np.sqrt(count)), include_self=False).toarray()
+    values, vectors = _spectrum(embedded)
+    gaps = np.diff(values)[1:]  # after the second eigenvalue, the third ...: of two groups and more
+    best, labels = _CLEAR, np.zeros(count, dtype=np.int64)
+    for gap in np.argsort(-gaps, kind="stable")[:_NUMBERS].tolist():
+        rows = vectors[:, : gap + 2]
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        found = KMeans(gap + 2, n_init=_STARTS, random_state=_SEED).fit_predict(rows)
+        if len(np.unique(found)) > 1 and (clear := silhouette_score(embedded, found)) > best:
+            best, labels = clear, found
+    return _by_size(labels)
+
+
+def _spectrum(embedded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest eigenvalues, (MOST_GROUPS + 1,), and eigenvectors, (n, MOST_GROUPS + 1), of the Laplacian."""
+    near = kneighbors_graph(embedded, round(np.sqrt(len(embedded))), include_self=False).toarray()
     joined = np.maximum(near, near.T)
     scale = 1 / np.sqrt(joined.sum(1))
-    values, vectors = eigh(np.eye(count) - scale[:, None] * joined * scale, subset_by_index=(0, MOST_GROUPS))
-    found = int(np.argmax(np.diff(values))) + 1
-    if found == 1:
-        return np.zeros(count, dtype=np.int64)
-    rows = vectors[:, :found]
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    labels = KMeans(found, n_init=10, random_state=_SEED).fit_predict(rows)
-    if len(np.unique(labels)) < 2 or silhouette_score(embedded, labels) < _CLEAR:
-        return np.zeros(count, dtype=np.int64)
-    sizes = np.bincount(labels, minlength=found)
-    order = np.argsort(-sizes, kind="stable")
-    places = np.empty(found, dtype=np.int64)
-    places[order] = np.arange(found)
+    laplacian = np.eye(len(embedded)) - scale[:, None] * joined * scale
+    values, vectors = eigh(laplacian, subset_by_index=(0, MOST_GROUPS))
+    return values, vectors
+
+
+def _by_size(labels: np.ndarray) -> np.ndarray:
+    """The same groups, the largest called 0; of equal ones the one that comes first."""
+    sizes = np.bincount(labels)
+    order = sorted(range(len(sizes)), key=lambda label: (-sizes[label], np.argmax(labels == label)))
+    places = np.empty(len(sizes), dtype=np.int64)
+    places[order] = np.arange(len(sizes))
     return np.asarray(places[labels])

@@ -11,7 +11,7 @@ from igcam_batch.report.grid import reduced
 from igcam_batch.tables.readers import explained_shards
 
 GRID = 14  # cells of a side at most
-MOST_OF_A_CLASS = 512
+MOST_OF_A_CLASS = 256
 _MOST = 2**17  # of all classes together
 _LABELLED = ("label", "predicted+label")
 
@@ -62,7 +62,7 @@ class OfClass:
 def sample(output: str, method: str) -> dict[int, OfClass]:
     """The sample of a run, by class index: of each class the maps whose images have the lowest keys.
 
-    So many of each that they are 131,072 together at most, and 512 of one class. Maps that are zero everywhere, which
+    So many of each that they are 131,072 together at most, and 256 of one class. Maps that are zero everywhere, which
     look at nothing, are left out.
     """
     found: dict[int, OfClass] = {}

@@ -3,10 +3,11 @@
 For each cue there is an effect: how much more of the attention the group has there than the maps of all other classes,
 less two standard errors, so that a few maps that happen to agree do not count as many that do.
 
-- corner: one of the four, a quarter of a side each; border: within an eighth of a side of an edge;
+- corner: one of the four, a quarter of a side each;
+- border: within an eighth of a side of an edge, less what that corner explains;
 - outside boxes: the share that lies outside the objects (1 - EBPG), where there are boxes;
 - unusual pattern: how far the group's mean map lies from that of the rest of its class (total variation, halved, as
-  objects may lie anywhere).
+  objects may lie anywhere), less what the other cues explain.
 
 Suspicion, in 0..1, is the largest of the effects, times
 
@@ -110,12 +111,12 @@ def oddity(own: Moments, others: Moments, apart: float, share: float, maps: int)
     effects = np.nan_to_num(np.clip(own.mean - usual - _ERRORS * error, 0, None))
     outside = own.mean[5] if np.isfinite(own.mean[5]) else 1.0
     corner = int(np.argmax(effects[1:5]))
-    strengths = (
+    named = [
         effects[1 + corner] * outside,
-        effects[0] * outside,
+        max(0.0, effects[0] - effects[1 + corner]) * outside,
         effects[5],
-        (0.0 if np.isnan(apart) else apart / 2) * outside,
-    )
+    ]
+    strengths = [*named, 0.0 if np.isnan(apart) else max(0.0, apart / 2 * outside - max(named))]
     best = int(np.argmax(strengths))
     suspicion = float(strengths[best] * np.sqrt(share) * maps / (maps + _FEW))
     cue = CUES[best] if suspicion >= LEAST else "none"
