@@ -10,7 +10,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
 from igcam_batch.storage.ahead import ahead
 from igcam_batch.tables.parquet import read_parquet
-from igcam_batch.tables.schemas import FAILURES, heatmap_array
+from igcam_batch.tables.schemas import FAILURES, SCORES, heatmap_array
 from igcam_batch.tables.shards import (
     FAILURES_DIR,
     HEATMAPS_DIR,
@@ -47,6 +47,12 @@ def explained_shards(output: str) -> Iterator[tuple[pa.Table, pa.Table]]:
 
     def read(shard: int) -> tuple[pa.Table, pa.Table]:
         scores, heatmaps, _ = read_shard_tables(store, shard, read_commit(store, shard))
+        for name in SCORES.names:
+            if name not in scores.column_names:
+                raise InputError(
+                    f"{store.root}: scores of shard {shard} have no column {name}: they are of another version of "
+                    "igcam-batch; audit anew into another OUTPUT"
+                )
         if not all(scores[key].equals(heatmaps[key]) for key in ("image_id", "target", "method")):
             raise InputError(
                 f"{store.root}: scores and heatmaps of shard {shard} are not of the same rows; delete its scores, and "

@@ -1,0 +1,157 @@
+"""Two runs side by side."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from written_runs import METHOD, blob, score, write_run
+
+from igcam_batch.errors import InputError
+from igcam_batch.report.agreement import rank_correlation
+from igcam_batch.report.compare import join as joining
+from igcam_batch.report.compare.compare import compare
+
+COUNT = 60
+
+
+def two_runs(root: Path, shard_sizes: tuple[int, int] = (7, 50)) -> tuple[str, str, np.ndarray, np.ndarray]:
+    """A: attention in the middle; B, in another order: of every third image elsewhere, EBPG up by 0.2 or unknown."""
+    generator = np.random.default_rng(0)
+    ebpg = generator.uniform(0.2, 0.6, COUNT)
+    maps_a = np.stack([blob(3, 3)] * COUNT) + 0.05 * generator.random((COUNT, 7, 7))
+    maps_b = np.stack([blob(5, 5) if n % 3 == 0 else blob(3, 3) for n in range(COUNT)])
+    maps_b = maps_b + 0.05 * generator.random((COUNT, 7, 7))
+    a = [score(f"{n}.png", n % 2, ebpg=float(ebpg[n]), confidence=0.5) for n in range(COUNT)]
+    b = [
+        score(f"{n}.png", n % 2, ebpg=float(ebpg[n]) + 0.2 if n % 4 else None, confidence=0.5 + n / 200)
+        for n in range(COUNT)
+    ]
+    order = generator.permutation(COUNT)
+    return (
+        write_run(root / "a", a, maps_a, shard_size=shard_sizes[0]),
+        write_run(root / "b", [b[n] for n in order], maps_b[order], shard_size=shard_sizes[1], model="factories:other"),
+        maps_a,
+        maps_b,
+    )
+
+
+def rows_of(directory: Path) -> list[dict]:
+    table = pq.read_table(directory / "changes")
+    return sorted(table.to_pylist(), key=lambda row: int(row["image_id"].partition(".")[0]))
+
+
+def test_differences_are_of_the_same_image_and_class(tmp_path: Path) -> None:
+    a, b, _, _ = two_runs(tmp_path)
+    compared = compare(a, b, str(tmp_path / "cmp"))
+    of = {row["metric"]: row for row in compared.table.to_pylist()}
+    assert of["ebpg"]["change_mean"] == pytest.approx(0.2, abs=1e-6)
+    assert (of["ebpg"]["rows"], of["ebpg"]["better"]) == (45, "B")
+    assert of["confidence"]["change_mean"] == pytest.approx(np.mean(np.arange(COUNT) / 200), abs=1e-6)
+    assert of["confidence"]["better"] is None  # neither direction is
+    assert of["drop"]["change_mean"] == 0
+    assert (compared.matched.pairs, compared.matched.images) == (COUNT, COUNT)
+    assert compared.table.equals(pq.read_table(tmp_path / "cmp" / "differences.parquet"))
+    rows = rows_of(tmp_path / "cmp")
+    assert len(rows) == COUNT
+    assert all(row["ebpg_change"] == pytest.approx(0.2, abs=1e-6) for row in rows if row["ebpg_b"] is not None)
+    assert [row["ebpg_change"] for row in rows if row["ebpg_b"] is None] == [None] * 15
+
+
+def test_agreement_is_of_the_two_maps(tmp_path: Path) -> None:
+    a, b, maps_a, maps_b = two_runs(tmp_path)
+    compare(a, b, str(tmp_path / "cmp"))
+    found = np.array([row["rank_correlation"] for row in rows_of(tmp_path / "cmp")])
+    expected = rank_correlation(maps_a.astype(np.float16), maps_b.astype(np.float16))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found[::3].max() < found[1::3].min()
+
+
+def test_parts_and_shards_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, _, _ = two_runs(tmp_path)
+    whole = compare(a, b, str(tmp_path / "whole"), images=0)
+    monkeypatch.setattr(joining, "_ROWS_AT_ONCE", 9)
+    parts = compare(a, b, str(tmp_path / "parts"), images=0)
+    assert len(list((tmp_path / "parts" / "changes").iterdir())) == 7
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
+    for one, other in zip(whole.table.to_pylist(), parts.table.to_pylist(), strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+    assert whole.matched == parts.matched
+
+
+def test_maps_of_different_sizes_are_compared_at_the_finer_one(tmp_path: Path) -> None:
+    rows = [score("a.png")]
+    small = write_run(tmp_path / "a", rows, blob(3, 3)[None])
+    large = write_run(tmp_path / "b", rows, blob(6.5, 6.5, cells=14, width=2)[None], model="x:other")
+    of = {row["metric"]: row for row in compare(small, large, str(tmp_path / "cmp")).table.to_pylist()}
+    assert of["rank_correlation"]["change_mean"] > 0.98
+
+
+def test_two_methods_of_one_run(tmp_path: Path) -> None:
+    rows = [
+        score(f"{n}.png", method=method, ebpg=0.5 + place / 4)
+        for n in range(3)
+        for place, method in enumerate(("grad-cam", METHOD))
+    ]
+    output = write_run(tmp_path / "out", rows, np.stack([blob(3, 3)] * 6))
+    compared = compare(output, output, str(tmp_path / "cmp"), method_a="grad-cam")
+    of = {row["metric"]: row for row in compared.table.to_pylist()}
+    assert of["ebpg"]["change_mean"] == pytest.approx(0.25)
+    assert of["ebpg"]["better"] is None  # of three images
+    page = (tmp_path / "cmp" / "comparison.html").read_text("utf-8")
+    assert f"A grad-cam against B {METHOD}" in page
+    with pytest.raises(InputError, match=r"both sides are its integrated-grad-cam; name another OUTPUT, or two of"):
+        compare(output, output, str(tmp_path / "other"))
+    with pytest.raises(InputError, match=r"--method-b score-cam: .* does not hold it; there are: grad-cam, integrated"):
+        compare(output, output, str(tmp_path / "other"), method_b="score-cam")
+
+
+def test_only_classes_that_both_explain_are_pairs(tmp_path: Path) -> None:
+    maps = np.stack([blob(3, 3)] * 3)
+    a = write_run(tmp_path / "a", [score(f"{n}.png", 0) for n in range(3)], maps)
+    b = write_run(tmp_path / "b", [score(f"{n}.png", n) for n in range(3)], maps, model="x:other")
+    matched = compare(a, b, str(tmp_path / "cmp")).matched
+    assert (matched.rows_a, matched.rows_b, matched.pairs, matched.images) == (3, 3, 1, 3)
+    page = (tmp_path / "cmp" / "comparison.html").read_text("utf-8")
+    assert "1 of A&#39;s 3 rows and of B&#39;s 3" in page or "1 of A's 3 rows and of B's 3" in page
+
+
+@pytest.mark.parametrize(
+    ("ids", "target", "said"),
+    [
+        (["z.png"], 0, "have no image in common (1 images there, 1 here); compare two audits of the same INPUT"),
+        (["a.png"], 1, "have 1 images in common, and explain no class of them alike; audit both with --target label"),
+    ],
+)
+def test_runs_without_a_pair_are_told_and_nothing_is_left(
+    tmp_path: Path, ids: list[str], target: int, said: str
+) -> None:
+    a = write_run(tmp_path / "a", [score("a.png")], blob(3, 3)[None])
+    b = write_run(tmp_path / "b", [score(name, target) for name in ids], blob(3, 3)[None], model="x:other")
+    with pytest.raises(InputError, match=re.escape(said)):
+        compare(a, b, str(tmp_path / "cmp"))
+    assert not list((tmp_path / "cmp").rglob("*.*"))
+
+
+def test_an_earlier_comparison_is_not_lost(tmp_path: Path) -> None:
+    a, b, _, _ = two_runs(tmp_path)
+    compare(a, b, str(tmp_path / "cmp"), images=0)
+    with pytest.raises(InputError, match=r"cmp: holds a comparison; --overwrite it, or name another --output"):
+        compare(b, a, str(tmp_path / "cmp"), images=0)
+    compare(b, a, str(tmp_path / "cmp"), images=0, overwrite=True)
+    with pytest.raises(InputError, match=r"holds no audit"):
+        compare(a, str(tmp_path / "nothing"), str(tmp_path / "cmp"), overwrite=True)
+    assert (tmp_path / "cmp" / "differences.parquet").exists()
+
+
+def test_the_page_names_what_differs_first_and_shows_what_changed(tmp_path: Path) -> None:
+    a, b, _, _ = two_runs(tmp_path)
+    compare(a, b, str(tmp_path / "cmp"), images=3)
+    page = (tmp_path / "cmp" / "comparison.html").read_text("utf-8")
+    assert "A small_cnn against B other" in page
+    assert re.findall(r'<h3 id="gallery-(\w+)"', page) == ["elsewhere", "better", "surer"]
+    shown = re.search(r'aria-labelledby="gallery-surer">(.*?)</ul>', page, re.S)[1]
+    assert re.findall(r'class="id"><bdi>(.*?)</bdi>', shown) == ["59.png", "58.png", "57.png"]
+    settings = re.findall(r'<tr><th scope="row">(.*?)</th><td class="text id">', page)
+    assert settings.index("model") < settings.index("steps")
