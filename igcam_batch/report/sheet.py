@@ -1,19 +1,23 @@
 """A contact sheet: each image as the model saw it, and every method's map, alone and laid over it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from igcam_batch.attribution.upsample import upsample
 from igcam_batch.errors import InputError
-from igcam_batch.report.originals import Originals
-from igcam_batch.sources.rows import Box
-from igcam_batch.tables import read_heatmaps, read_scores
+from igcam_batch.report.colours import relative
+from igcam_batch.report.export.rows import Rows, Run
+from igcam_batch.report.originals import Originals, PlannedRow
+from igcam_batch.sources import Box
 
 _INCHES = 2.1  # side of one picture
 _COLOURS = "turbo"
@@ -30,37 +34,39 @@ def write_sheet(output: str, path: Path, images: int = 12) -> None:
     Raises:
         InputError: `output` holds no audit, or nothing was explained.
     """
-    originals = Originals(output)
-    record, recipe = originals.record, originals.recipe
-    scores = read_scores(output).to_pylist()
-    maps = read_heatmaps(output, recipe.size)["heatmap"].combine_chunks().to_numpy_ndarray()
-    planned = originals.first(images)
-    rows: dict[tuple[str, int], list[int]] = {}
-    for index, score in enumerate(scores):
-        if score["image_id"] in planned:
-            rows.setdefault((score["image_id"], score["target"]), []).append(index)
-    if not rows:
+    originals, run = Originals(output), Run(output, limit=images)
+    shown = [
+        (planned, list(of_target))
+        for rows in run.rows()
+        for planned, of_image in _planned(originals, rows)
+        for _, of_target in groupby(of_image, key=lambda row: row[0]["target"])
+    ][:images]
+    if not shown:
         raise InputError(f"{output}: holds no explained image to show")
-    methods = record.config["method"]
 
-    shown = list(rows.values())[:images]
-    columns = 1 + 2 * len(methods)
+    columns = 1 + 2 * len(run.methods)
     figure = Figure(figsize=(_INCHES * columns, _INCHES * 1.14 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), columns, squeeze=False)
-    for line, indices in zip(axes, shown, strict=True):
-        first = scores[indices[0]]
-        [(_, original)] = originals.load([planned[first["image_id"]]])
+    for line, (planned, of_target) in zip(axes, shown, strict=True):
+        first = of_target[0][0]
+        [(_, original)] = originals.load([planned])
         if isinstance(original, Exception):
             raise original
         pixels, boxes = original.pixels, original.boxes
         name = first["target_name"] or f"class {first['target']}"
         _picture(line[0], pixels, f"{name}, confidence {first['confidence']:.2f}", boxes)
-        for position, index in enumerate(indices):
-            heat = maps[index] / (maps[index].max() or 1)
-            _picture(line[1 + 2 * position], pixels * 0, scores[index]["method"], heat=heat, opacity=1.0)
-            _picture(line[2 + 2 * position], pixels, _scored(scores[index]), boxes, heat, opacity=0.5)
+        for position, (score, small) in enumerate(of_target):
+            heat = relative(upsample(torch.from_numpy(small.astype(np.float32)), pixels.shape[:2]).numpy())
+            _picture(line[1 + 2 * position], pixels * 0, score["method"], heat=heat, opacity=1.0)
+            _picture(line[2 + 2 * position], pixels, _scored(score), boxes, heat, opacity=0.5)
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=110)
+
+
+def _planned(originals: Originals, rows: Rows) -> Iterator[tuple[PlannedRow, list[tuple[dict[str, Any], np.ndarray]]]]:
+    """Each image of a shard, as it was planned, with its rows and their maps."""
+    planned = originals.of_shard(rows.shard)
+    return ((planned[image_id], of_image) for image_id, of_image in rows.by_image())
 
 
 def _picture(

@@ -31,9 +31,13 @@ class Written:
 
     def line(self, directory: str) -> str:
         """As a person reads it."""
-        said = f"{self.form}: {self.rows} rows of {self.images} images in {directory}"
+        said = f"{self.form}: {_some(self.rows, 'row')} of {_some(self.images, 'image')} in {directory}"
         if self.blank:
-            said += f"; {self.blank} maps gave no box, being zero everywhere or outside the image"
+            said += f"; {_some(self.blank, 'map')} gave no box, being zero everywhere or outside the image"
         if self.gone:
-            said += f"; {self.gone} images could not be had and are left out, the first {self.first_gone}"
+            said += f"; {_some(self.gone, 'image')} could not be had and left out, the first {self.first_gone}"
         return said
+
+
+def _some(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"

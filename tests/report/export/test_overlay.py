@@ -68,7 +68,7 @@ def test_images_that_are_gone_are_counted_and_cost_themselves_alone(ray_cluster:
     written = export(output, str(tmp_path / "out"), "overlay")
     assert (written.rows, written.images, written.gone) == (6, 2, 1)
     line = written.line("out")
-    assert line.startswith("overlay: 6 rows of 2 images in out; 1 images could not be had and are left out, the first ")
+    assert line.startswith("overlay: 6 rows of 2 images in out; 1 image could not be had and left out, the first ")
     assert line.endswith("2.png: vanished since the audit was planned")
 
 

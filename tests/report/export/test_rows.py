@@ -9,6 +9,7 @@ from finished_runs import METHODS
 import igcam_batch
 from igcam_batch.errors import InputError
 from igcam_batch.report.export.rows import Run
+from igcam_batch.tables.shards import read_shard_tables
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -31,6 +32,21 @@ def test_those_of_an_image_come_together(voc_run: str) -> None:
     of_images = [image for rows in Run(voc_run).rows() for image in rows.by_image()]
     assert [len(rows) for _, rows in of_images] == [2, 2, 4]
     assert len({image_id for image_id, _ in of_images}) == 3
+
+
+def test_a_shard_is_read_when_its_rows_are_asked_for_and_not_before(voc_run: str, monkeypatch) -> None:
+    read = []
+
+    def noting(store, shard, commit):
+        read.append(shard)
+        return read_shard_tables(store, shard, commit)
+
+    monkeypatch.setattr("igcam_batch.report.export.rows.read_shard_tables", noting)
+    some = Run(voc_run).rows()
+    next(some)
+    assert read == [0]
+    next(some)
+    assert read == [0, 1]
 
 
 @pytest.mark.parametrize(("limit", "rows"), [(1, 2), (2, 4), (3, 8), (9, 8)])
