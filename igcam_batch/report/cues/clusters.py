@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from igcam_batch.errors import InputError
 from igcam_batch.report.cues.grouping import EMBEDDINGS, groups, spatial
@@ -75,7 +76,9 @@ def write_clusters(output: str, method: str) -> pa.Table:
     classes = {target: of_class for target, of_class in sample(output, method).items() if len(of_class.maps)}
     if not classes:
         raise NothingSeenError(f"{output}: holds no map by {method} that is not zero everywhere")
-    table = _table(_by_rank(list(_rows(classes, method))))
+    with threadpool_limits(1):  # the matrices are small: several threads take five times as long
+        rows = list(_rows(classes, method))
+    table = _table(_by_rank(rows))
     open_store(output).write(CLUSTERS_FILE, to_parquet(table))
     return table
 
