@@ -191,7 +191,7 @@ def demo(output: str) -> None:
     terminal.print(score_table(result.summary.output))
     terminal.print(means_table(result.means))
     click.echo(result.summary.line())
-    click.echo(f"look at {result.sheet}")
+    click.echo(f"look at {result.report} and {result.sheet}")
 
 
 def _fail(message: str, code: int) -> None:

@@ -10,8 +10,8 @@ from igcam_batch.audit.progress import Progress
 from igcam_batch.config import AuditConfig
 from igcam_batch.demo.model import REFERENCE
 from igcam_batch.demo.photographs import write_photographs
+from igcam_batch.report.html.page import REPORT_FILE, write_report
 from igcam_batch.report.sheet import write_sheet
-from igcam_batch.report.summary import write_summary
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,18 @@ class Demo:
     Attributes:
         summary: of its audit.
         means: its summary table.
+        report: a page to open in a browser.
         sheet: a PNG of original, map and overlay for each photograph.
     """
 
     summary: Summary
     means: pa.Table
+    report: Path
     sheet: Path
 
 
 def run_demo(directory: str, progress: Progress) -> Demo:
-    """Explain the photographs by three methods and four metrics; `directory` gets photographs, tables and the sheet.
+    """Explain the photographs by three methods and four metrics, into photographs, tables, report and sheet.
 
     Raises:
         InputError: the demo's packages are not installed, or `directory` cannot be written.
@@ -51,4 +53,4 @@ def run_demo(directory: str, progress: Progress) -> Demo:
     )
     sheet = root / "sheet.png"
     write_sheet(summary.output, sheet)
-    return Demo(summary, write_summary(summary.output), sheet)
+    return Demo(summary, write_report(summary.output), Path(summary.output) / REPORT_FILE, sheet)

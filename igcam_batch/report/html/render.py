@@ -30,6 +30,7 @@ def render(template: str, context: Mapping[str, Any]) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods keep the order of the run
     environment.filters |= {"percent": percent, "points": points, "amount": amount}
     policy = f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     page = environment.get_template(template).render(
