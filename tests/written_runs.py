@@ -40,6 +40,7 @@ def write_run(
     remaining: int = 0,
     shard_size: int = 50,
     metrics: Iterable[str] = (),
+    dtype: str = "float16",
     **config: Any,
 ) -> str:
     """Write a run; returns OUTPUT.
@@ -54,6 +55,7 @@ def write_run(
         remaining: images of the plan that no shard has.
         shard_size: images in a shard.
         metrics: columns of further metrics.
+        dtype: of the heatmaps.
         config: of the settings in run.json.
     """
     store = open_store(str(output))
@@ -67,14 +69,14 @@ def write_run(
     rows = [ImageRow(name, str(root / name), boxes=tuple((boxes or {}).get(name, ()))) for name in planned]
     write_plan(store, [manifest_table(rows)])
     score_schema = pa.schema([*SCORES, *(pa.field(name, pa.float32()) for name in metrics)])
-    map_schema = heatmaps_schema((maps.shape[1], maps.shape[2]), "float16")
+    map_schema = heatmaps_schema((maps.shape[1], maps.shape[2]), dtype)
     numbers = range(0, len(order), shard_size)
     for shard, start in enumerate(numbers):
         some = order[start : start + shard_size]
         places = [place for name in some for place in by_image.get(name, ())]
         table = pa.Table.from_pylist([dict(scores[place]) for place in places], schema=score_schema)
         keys = [table[name] for name in ("image_id", "target", "method")]
-        heatmaps = pa.Table.from_arrays([*keys, heatmap_array(maps[places], "float16")], schema=map_schema)
+        heatmaps = pa.Table.from_arrays([*keys, heatmap_array(maps[places], dtype)], schema=map_schema)
         failed = [
             {"image_id": name, "uri": f"/{name}", "stage": "decode", "error": failures[name], "attempts": 1}
             for name in some

@@ -1,6 +1,6 @@
-"""Some maps of every class, the same ones however the run was cut into shards, in bounded memory."""
+"""Some maps of every class and method, the same ones however the run was cut into shards, in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -11,9 +11,12 @@ from igcam_batch.report.grid import reduced
 from igcam_batch.tables.readers import explained_shards
 
 GRID = 14  # cells of a side at most
-MOST_OF_A_CLASS = 256
-_MOST = 2**17  # of all classes together
+MOST_OF_A_CLASS = 512
+_MOST = 2**17  # of all classes and methods together
 _LABELLED = ("label", "predicted+label")
+
+Key = tuple[str, int]
+"""A method and the index of a class."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,35 @@ class OfClass:
     rows: int
     maps: Maps
 
+    def waits_for(self, keys: np.ndarray, most: int) -> np.ndarray:
+        """(n,) bool: which of some images' maps could still come into a sample of `most`."""
+        if len(self.maps) < most:
+            return np.ones(len(keys), dtype=bool)
+        return np.asarray(keys < self.maps.keys[most - 1])
 
-def sample(output: str, method: str) -> dict[int, OfClass]:
-    """The sample of a run, by class index: of each class the maps whose images have the lowest keys.
 
-    So many of each that they are 131,072 together at most, and 256 of one class. Maps that are zero everywhere, which
-    look at nothing, are left out.
+def sample(output: str, methods: Collection[str] | None = None) -> dict[Key, OfClass]:
+    """The sample of a run, by method and class index: of each the maps whose images have the lowest keys.
+
+    So many of each that they are 131,072 together at most, and 512 of one. Maps that are zero everywhere, which look at
+    nothing, are left out.
+
+    Args:
+        output: OUTPUT of an audit, finished or not.
+        methods: whose maps are wanted; None: those of all.
     """
-    found: dict[int, OfClass] = {}
+    found: dict[Key, OfClass] = {}
     most = MOST_OF_A_CLASS
     for scores, heatmaps in explained_shards(output):
-        for target, name, rows, maps in _by_class(scores, heatmaps, method):
-            of_class = found.get(target)
-            if of_class is not None:
-                rows, maps = rows + of_class.rows, _joined(of_class.maps, maps)
-            found[target] = OfClass(name, rows, _lowest(maps, most))
+        for key, rows in _by_class(scores, methods):
+            of_class = found.setdefault(key, OfClass(scores["target_name"][int(rows[0])].as_py(), 0, _NO_MAPS))
+            of_class.rows += len(rows)
+            image_ids = scores["image_id"].take(rows).to_numpy(zero_copy_only=False)
+            keys = np.array([image_key(image_id) for image_id in image_ids], dtype=np.uint64)
+            rows = rows[of_class.waits_for(keys, most)]
+            if len(rows):
+                maps = _maps(scores.take(rows), heatmaps.take(rows))
+                of_class.maps = _lowest(_joined(of_class.maps, maps) if len(of_class.maps) else maps, most)
         while sum(len(of_class.maps) for of_class in found.values()) > _MOST:
             most //= 2
             for of_class in found.values():
@@ -80,33 +97,36 @@ def sample(output: str, method: str) -> dict[int, OfClass]:
     return dict(sorted(found.items()))
 
 
-def _by_class(scores: pa.Table, heatmaps: pa.Table, method: str) -> Iterator[tuple[int, str | None, int, Maps]]:
-    """Class index, its name, how many rows it has, and its maps, of a shard."""
-    rows = np.flatnonzero(scores["method"].to_numpy(zero_copy_only=False) == method)
-    if not len(rows):
-        return
-    maps = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()[rows].astype(np.float32)
-    maps = reduced(np.maximum(np.nan_to_num(maps), 0), GRID)
-    sums = maps.sum((1, 2), keepdims=True)
-    scores = scores.take(rows)
+def _by_class(scores: pa.Table, methods: Collection[str] | None) -> Iterator[tuple[Key, np.ndarray]]:
+    """The rows of each method and class in a shard."""
+    of_rows, targets = scores["method"].to_numpy(zero_copy_only=False), scores["target"].to_numpy()
+    for method in dict.fromkeys(of_rows.tolist()):
+        if methods is None or method in methods:
+            rows = np.flatnonzero(of_rows == method)
+            order = rows[np.argsort(targets[rows], kind="stable")]
+            ordered = targets[order]
+            for of_class in np.split(order, np.flatnonzero(np.diff(ordered)) + 1):
+                yield (method, int(targets[of_class[0]])), of_class
+
+
+def _maps(scores: pa.Table, heatmaps: pa.Table) -> Maps:
+    """Those of some rows that look at anything."""
+    maps = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray().astype(np.float32)
+    maps = np.maximum(np.nan_to_num(maps, posinf=0, neginf=0), 0)
+    highest = maps.max((1, 2), keepdims=True)
+    maps = reduced(maps / np.where(highest > 0, highest, 1), GRID)  # of the highest first: sums are finite, not zero
     labelled = np.isin(scores["target_source"].to_numpy(zero_copy_only=False), _LABELLED)
-    targets = scores["target"].to_numpy()
-    correct = np.where(labelled, scores["predicted"].to_numpy() == targets, np.nan)
+    correct = np.where(labelled, scores["predicted"].to_numpy() == scores["target"].to_numpy(), np.nan)
     image_ids = scores["image_id"].to_numpy(zero_copy_only=False)
     every = Maps(
         np.array([image_key(image_id) for image_id in image_ids], dtype=np.uint64),
         image_ids,
-        maps / np.where(sums > 0, sums, 1),
+        maps / np.where(highest > 0, maps.sum((1, 2), keepdims=True), 1),
         _floats(scores, "ebpg"),
         _floats(scores, "confidence"),
         correct.astype(np.float32),
     )
-    looks = sums.ravel() > 0
-    names = scores["target_name"].to_pylist()
-    for target in np.unique(targets).tolist():
-        of_class = targets == target
-        first = int(np.argmax(of_class))
-        yield target, names[first], int(of_class.sum()), every.take(np.flatnonzero(of_class & looks))
+    return every.take(np.flatnonzero(highest.ravel() > 0))
 
 
 def _joined(one: Maps, other: Maps) -> Maps:
@@ -121,3 +141,9 @@ def _lowest(maps: Maps, most: int) -> Maps:
 def _floats(scores: pa.Table, name: str) -> np.ndarray:
     found: np.ndarray = scores[name].to_numpy(zero_copy_only=False).astype(np.float32)
     return found
+
+
+_NO_VALUES = np.empty(0, np.float32)
+_NO_MAPS = Maps(
+    np.empty(0, np.uint64), np.empty(0, object), _NO_VALUES.reshape(0, 0, 0), _NO_VALUES, _NO_VALUES, _NO_VALUES
+)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from igcam_batch.report.grid import reduced
 from igcam_batch.report.originals import Original
 
 THUMBNAIL = 224  # pixels of a side at most
@@ -49,18 +50,7 @@ def picture_of(original: Original) -> Picture:
 
 def map_of(heatmap: np.ndarray) -> dict[str, object]:
     """A map for the page: (u, v), and each value in 0..255 of the highest, in base64."""
-    small = _reduced(heatmap.astype(np.float64))
+    small = reduced(heatmap.astype(np.float64), _LARGEST_MAP)
     highest = small.max(initial=0.0)
     levels = np.round(255 * small / highest) if highest > 0 else np.zeros_like(small)
     return {"shape": list(small.shape), "levels": b64encode(levels.astype(np.uint8).tobytes()).decode()}
-
-
-def _reduced(heatmap: np.ndarray) -> np.ndarray:
-    """The means of equal parts, where the map is larger than a page needs."""
-    rows, columns = (min(side, _LARGEST_MAP) for side in heatmap.shape)
-    if (rows, columns) == heatmap.shape:
-        return heatmap
-    top, left = (np.arange(count) * side // count for count, side in zip((rows, columns), heatmap.shape, strict=True))
-    sums = np.add.reduceat(np.add.reduceat(heatmap, top, axis=0), left, axis=1)
-    heights, widths = np.diff(np.append(top, heatmap.shape[0])), np.diff(np.append(left, heatmap.shape[1]))
-    return np.asarray(sums / np.outer(heights, widths))

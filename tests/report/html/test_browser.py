@@ -61,12 +61,14 @@ def test_it_opens_from_disk_without_a_complaint_and_draws_every_map(browser: Bro
             assert painted(page, f"[aria-labelledby='gallery-{gallery}'] canvas") > 1000
 
 
-def test_a_map_is_upsampled_as_the_metrics_do(browser: Browser, output: Path) -> None:
+def test_a_map_is_upsampled_as_the_metrics_do(browser: Browser, tmp_path: Path) -> None:
     import torch
 
     from igcam_batch.attribution.upsample import upsample
 
-    with opened(browser, output / "report.html") as (page, _):
+    rows = [score(f"{number}.png", number % 2) for number in range(40)]
+    write_report(write_run(tmp_path, rows, np.stack([blob(6, 6) if row["target"] else blob(3, 3) for row in rows])))
+    with opened(browser, tmp_path / "report.html") as (page, _):
         page.select_option("#colours", "viridis")
         canvas = "#findings canvas[data-alone]"
         painted(page, canvas)
