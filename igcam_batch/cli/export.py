@@ -29,14 +29,14 @@ _COLOURS = ("inferno", "viridis", "turbo")
 @click.option("--colours", type=click.Choice(_COLOURS), help="of overlays  [default: inferno]")
 @click.option("--overwrite", is_flag=True, help="replace an earlier export; DIR must hold nothing else")
 def export(output: str, directory: str, form: str, **options: Any) -> None:
-    r"""Write what a run found to DIR, a path or s3://..., as other programs read it.
+    """Write what a run found to DIR, a path or s3://..., as other programs read it.
 
     \b
     overlay   a JPEG for each image, target and method: the map over the image, with its boxes
     numpy     .npz files of maps and scores
     fiftyone  a folder that FiftyOne opens: heatmaps, predictions, boxes, scores
     coco      boxes around the maps' highest parts, and the dataset's own, as COCO has them
-    """
+    """  # noqa: D301
     from igcam_batch.report.export.export import export as write
 
     click.echo(write(output, directory, form, **options).line(directory))  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
 """The score table and its means for a terminal."""
 
 from pathlib import PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 from rich.markup import escape
@@ -35,37 +34,39 @@ def score_table(output: str) -> Table:
 
 
 def means_table(summary: pa.Table) -> Table:
-    """Each method's means with their 95 % intervals, in percent, and the number of rows that had a value.
+    """Each metric's mean by method, with its 95 % interval, in percent, and the number of rows that had a value.
 
-    Where the interval of a paired difference leaves no doubt, the better of two methods has an asterisk for each it is
-    better than.
+    `better than` are the methods that it is better than without doubt, by the interval of the paired difference.
     """
-    methods = overall(summary)
-    metrics = [
-        metric for metric in next(iter(methods.values()), {}) if any(of[metric]["rows"] for of in methods.values())
-    ]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("mean (95 % interval; rows)", no_wrap=True)
-    for method in methods:
-        table.add_column(method, justify="right", no_wrap=True)
-    wins = [
-        (row["better"], row["metric"])
-        for row in summary.to_pylist()
-        if row["kind"] == "difference" and row["better"] is not None
-    ]
-    for metric in metrics:
-        cells = [_mean(of[metric]) + "*" * wins.count((method, metric)) for method, of in methods.items()]
-        table.add_row(_HEADINGS.get(metric, f"{metric} %"), *cells)
-    if wins:
-        table.caption = "* better than another method, by the interval of the paired difference"
-        table.caption_justify = "left"
+    for heading in ("metric", "method"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("mean", "95 % interval", "rows"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("better than")
+    wins = _wins(summary)
+    methods = overall(summary)
+    for metric in next(iter(methods.values()), {}):
+        if not any(of[metric]["rows"] for of in methods.values()):
+            continue
+        heading = _HEADINGS.get(metric, f"{metric} %")
+        for method, of in methods.items():
+            row = of[metric]
+            interval = "-" if row["low"] is None else f"{_percent(row['low'])} to {_percent(row['high'])}"
+            beaten = ", ".join(wins.get((method, metric), ()))
+            table.add_row(heading, method, _percent(row["mean"]), interval, str(row["rows"]), beaten)
+            heading = ""
     return table
 
 
-def _mean(row: dict[str, Any]) -> str:
-    if row["low"] is None:
-        return f"{_percent(row['mean'])} ({row['rows']})"
-    return f"{_percent(row['mean'])} ({_percent(row['low'])} to {_percent(row['high'])}; {row['rows']})"
+def _wins(summary: pa.Table) -> dict[tuple[str, str], list[str]]:
+    """By method and metric, the methods that it is better than."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in summary.to_pylist():
+        if row["kind"] == "difference" and row["better"] is not None:
+            other = row["other"] if row["better"] == row["method"] else row["method"]
+            found.setdefault((row["better"], row["metric"]), []).append(other)
+    return found
 
 
 def _percent(value: float | None) -> str:

@@ -84,10 +84,10 @@ def test_failures_are_taken_up_again_when_asked(images: Path, audit: Callable[..
 def test_a_deadline_ends_a_run_at_a_shard_and_the_same_command_goes_on(
     images: Path, audit: Callable[..., Summary], tmp_path: Path
 ) -> None:
-    settings = {"model": "factories:slow", "batch-size": 1, "steps": 30, "workers": 1, "shard-size": 2}
+    settings = {"model": "factories:slow", "batch-size": 1, "steps": 20, "workers": 1, "shard-size": 2}
     undisturbed = audit(images, tmp_path / "a", **settings)
     with pytest.raises(StoppedError, match=r"^the --deadline has come: \d+ of 12 images remain; what was"):
-        audit(images, tmp_path / "b", deadline=9, **settings)
+        audit(images, tmp_path / "b", deadline=6, **settings)
     status = read_status(str(tmp_path / "b"))
     assert status.scored % 2 == 0
     assert status.remaining > 0

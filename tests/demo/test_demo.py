@@ -1,18 +1,20 @@
 """The demo: a real pretrained network on real photographs, and what it must see in them."""
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 import igcam_batch
-from igcam_batch.audit.progress import Silent
+from igcam_batch.cli.main import commands
 from igcam_batch.demo.model import efficientnet_lite0
 from igcam_batch.demo.photographs import write_photographs
-from igcam_batch.demo.run import Demo, run_demo
 from igcam_batch.images import decode
 from igcam_batch.sources import Notes, Wanted
 from igcam_batch.sources.voc import voc_rows
@@ -47,14 +49,29 @@ def test_boxes_lie_in_their_photographs_and_carry_imagenet_s_names(tmp_path: Pat
             assert 0 <= box.top < box.bottom <= height
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What `igcam-batch demo` said, and where it wrote."""
+
+    said: str
+    directory: Path
+
+    @property
+    def output(self) -> str:
+        return str(self.directory / "audit")
+
+
 @pytest.fixture(scope="module")
-def demo(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    return run_demo(str(tmp_path_factory.mktemp("demo")), Silent())
+def demo(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    directory = tmp_path_factory.mktemp("demo")
+    ran = CliRunner().invoke(commands, ["demo", "--output", str(directory)], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    return Ran(ran.stdout, directory)
 
 
 @pytest.mark.xdist_group("ray")
-def test_every_photograph_is_scored_by_every_method_and_metric(demo: Demo) -> None:
-    scores = igcam_batch.read_scores(demo.summary.output)
+def test_every_photograph_is_scored_by_every_method_and_metric(demo: Ran) -> None:
+    scores = igcam_batch.read_scores(demo.output)
     assert len(scores) == 6 * 3
     assert set(scores["target_name"].to_pylist()) == {"Egyptian cat", "espresso", "tripod", "moped", "missile", "daisy"}
     for metric in ("ebpg", "bbox", "drop", "increase"):
@@ -62,10 +79,8 @@ def test_every_photograph_is_scored_by_every_method_and_metric(demo: Demo) -> No
 
 
 @pytest.mark.xdist_group("ray")
-def test_the_network_knows_what_it_sees(demo: Demo) -> None:
-    predicted = {
-        row["image_id"]: row["predicted_name"] for row in igcam_batch.read_scores(demo.summary.output).to_pylist()
-    }
+def test_the_network_knows_what_it_sees(demo: Ran) -> None:
+    predicted = {row["image_id"]: row["predicted_name"] for row in igcam_batch.read_scores(demo.output).to_pylist()}
     assert predicted["JPEGImages/chelsea.png"] == "Egyptian cat"
     assert predicted["JPEGImages/coffee.png"] == "espresso"
     assert predicted["JPEGImages/camera.png"] == "tripod"
@@ -73,8 +88,8 @@ def test_the_network_knows_what_it_sees(demo: Demo) -> None:
 
 
 @pytest.mark.xdist_group("ray")
-def test_maps_lie_on_their_objects(demo: Demo) -> None:
-    rows = igcam_batch.read_scores(demo.summary.output).to_pylist()
+def test_maps_lie_on_their_objects(demo: Ran) -> None:
+    rows = igcam_batch.read_scores(demo.output).to_pylist()
     for row in rows:
         if row["target_name"] in ("Egyptian cat", "moped"):  # large objects
             assert row["ebpg"] > 0.8
@@ -83,8 +98,8 @@ def test_maps_lie_on_their_objects(demo: Demo) -> None:
 
 
 @pytest.mark.xdist_group("ray")
-def test_the_sheet_shows_photograph_map_and_overlay(demo: Demo) -> None:
-    sheet = np.asarray(Image.open(demo.sheet).convert("RGB")).astype(float)
+def test_the_sheet_shows_photograph_map_and_overlay(demo: Ran) -> None:
+    sheet = np.asarray(Image.open(demo.directory / "sheet.png").convert("RGB")).astype(float)
     height, width, _ = sheet.shape
     assert width > 1000
     assert height > 1000
@@ -97,25 +112,17 @@ def test_the_sheet_shows_photograph_map_and_overlay(demo: Demo) -> None:
 
 
 @pytest.mark.xdist_group("ray")
-def test_the_command_prints_the_score_table_and_where_to_look(
-    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    from igcam_batch.cli import main
+def test_the_command_prints_scores_and_means_and_where_to_look(demo: Ran) -> None:
+    for word in ("Egyptian cat", "integrated-grad-cam", "EBPG %", "Incr. %", "95 % interval", "18 rows", "sheet.png"):
+        assert word in demo.said
+    assert "…" not in demo.said  # nothing was cut to fit
 
-    monkeypatch.setattr("sys.argv", ["igcam-batch", "demo", "--output", str(tmp_path / "demo")])
-    main()
-    out = capfd.readouterr().out
-    for word in (
-        "Egyptian cat",
-        "integrated-grad-cam",
-        "EBPG %",
-        "Incr. %",
-        "mean (95 % interval; rows)",
-        "18 rows",
-        "sheet.png",
-    ):
-        assert word in out
-    assert "…" not in out  # nothing was cut to fit
+
+@pytest.mark.xdist_group("ray")
+def test_it_writes_a_report_with_every_photograph(demo: Ran) -> None:
+    page = (demo.directory / "audit" / "report.html").read_text()
+    assert str(demo.directory / "audit" / "report.html") in demo.said
+    assert len(set(re.findall(r"data:image/jpeg;base64,[\w+/=]+", page))) == 6
 
 
 def test_missing_packages_are_named_with_the_way_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
