@@ -10,6 +10,7 @@ from benchmarks.engine import engine
 from benchmarks.job import job
 from benchmarks.memory import memory
 from benchmarks.planning import plan
+from benchmarks.reporting import report
 from benchmarks.rules import rules
 from benchmarks.soak import soak
 from benchmarks.subjects import DEVICE
@@ -19,7 +20,7 @@ from igcam_batch.worker.allocator import keep_freed_memory
 
 @click.group()
 def main() -> None:
-    """Benchmarks of igcam-batch: the engine, the job around it, memory, quadrature rules, planning, a long run."""
+    """Benchmarks of igcam-batch: engine, the job around it, memory, quadrature rules, planning, pages, a long run."""
     if DEVICE.type == "cpu":
         keep_freed_memory()  # as an audit's workers do; peers gain by it too
 
@@ -28,6 +29,7 @@ main.add_command(engine)
 main.add_command(job)
 main.add_command(memory)
 main.add_command(plan)
+main.add_command(report)
 main.add_command(rules)
 main.add_command(soak)
 

@@ -185,6 +185,18 @@ def test_plan_plans_manifests_and_resumes_over_shards(tmp_path: Path) -> None:
     assert "find what is left" in printed
 
 
+def test_report_writes_both_pages_by_number_of_classes(tmp_path: Path) -> None:
+    figures, printed = run(tmp_path, "report", "--rows", "1500", "--classes", "3", "--classes", "20")
+    assert [(one["page"], one["classes"]) for one in figures["pages"]] == [
+        ("report", 3),
+        ("compare", 3),
+        ("report", 20),
+        ("compare", 20),
+    ]
+    assert all(min(one["seconds"], one["peak"], one["bytes"]) > 0 for one in figures["pages"])
+    assert "seconds, the slowest" in printed
+
+
 def test_job_runs_the_engine_and_the_whole_audit_on_the_same_images(tmp_path: Path) -> None:
     figures, printed = run(tmp_path, "job", "--images", "6", "--steps", "2")
     (found,) = figures["runs"]
