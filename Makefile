@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format typecheck bench clean
+.PHONY: help install demo test lint format typecheck bench pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ bench: $(READY) ## speed, memory and quadrature rules, against floor and peers; 
 	$(BIN)/python jobs/benchmark.py engine
 	$(BIN)/python jobs/benchmark.py memory
 	$(BIN)/python jobs/benchmark.py rules
+
+pictures: demo ## the README's pictures, of the demo and of one benchmark; needs Chromium
+	$(BIN)/python jobs/benchmark.py engine --model resnet50 --steps 20 --json igcam-demo/engine.json
+	$(BIN)/python jobs/pictures.py igcam-demo igcam-demo/engine.json docs
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) igcam-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

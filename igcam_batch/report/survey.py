@@ -62,6 +62,7 @@ class Survey:
         distributions: by method and metric; `confidence` too, under the method alone.
         classes: by class index.
         agreement: by two methods.
+        blank: by method, maps that are positive nowhere and so say nothing.
         galleries: those in which something is shown.
     """
 
@@ -71,16 +72,19 @@ class Survey:
     distributions: dict[tuple[str, str], Distribution] = field(default_factory=dict)
     classes: dict[int, OfClass] = field(default_factory=dict)
     agreement: dict[tuple[str, str], Agreement] = field(default_factory=dict)
+    blank: dict[str, int] = field(default_factory=dict)
 
     def add(self, scores: pa.Table, heatmaps: pa.Table) -> None:
         """A shard: scores and, row by row, their heatmaps."""
         self.metrics = [name for name in _METRICS if name in scores.column_names and name != "increase"]
         methods = scores["method"].to_numpy(zero_copy_only=False)
+        blank = ~(heatmaps["heatmap"].combine_chunks().to_numpy_ndarray() > 0).any((1, 2))
         for method in dict.fromkeys(methods.tolist()):
             of_method = scores.filter(pa.array(methods == method))
             for metric in self.metrics:
                 counted = self.distributions.setdefault((method, metric), Distribution())
                 counted.add(_floats(of_method, metric))
+            self.blank[method] = self.blank.get(method, 0) + int(blank[methods == method].sum())
         rows = np.flatnonzero(methods == self.method)
         if not len(rows):
             return

@@ -103,6 +103,7 @@ def context(found: Findings) -> dict[str, Any]:
         "few": any(row["kind"] == "difference" and row["images"] < FEWEST_IMAGES for row in summary),
         "fewest": FEWEST_IMAGES,
         "agreement": _agreement(seen),
+        "blank": [(method, count) for method, count in seen.blank.items() if count],
         "galleries": galleries,
         "chosen_from": sum(of.rows for of in seen.classes.values()),
         "cards": deck.cards,

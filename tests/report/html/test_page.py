@@ -113,6 +113,15 @@ def test_a_partial_run_says_what_is_missing(tmp_path: Path) -> None:
     assert "A partial run: 7 of 9 images are not explained yet." in page
 
 
+def test_maps_that_say_nothing_are_counted(tmp_path: Path) -> None:
+    rows = [score(f"{number}.png") for number in range(4)]
+    maps = np.stack([blob(3, 3), np.zeros((7, 7)), np.full((7, 7), np.nan), blob(1, 1)])
+    write_report(write_run(tmp_path / "a", rows, maps))
+    assert "have neither EBPG nor Bbox: 2 of integrated-grad-cam." in page_of(str(tmp_path / "a"))
+    write_report(write_run(tmp_path / "b", rows, np.stack([blob(3, 3)] * 4)))
+    assert "Maps that are zero everywhere" not in page_of(str(tmp_path / "b"))
+
+
 def test_failures_are_counted_by_cause(tmp_path: Path) -> None:
     failures = {f"bad-{n}.png": f"truncated after {n} bytes" for n in range(3)} | {"z.png": "not an image"}
     page = page_of_run(tmp_path, [score("a.png")], failures=failures)
