@@ -16,6 +16,7 @@ def audit(ray_cluster: None, tmp_path: Path) -> Callable[..., Summary]:
 
     def run(images: Path, output: Path | None = None, **settings: Any) -> Summary:
         defaults = {"model": "factories:small_cnn", "steps": 5, "shard-size": 3}
+        defaults |= {"workers": 1}  # a second takes longer to start than the images do
         places = {"input": str(images), "output": str(output or tmp_path / "out")}
         return run_audit(load_config(defaults | places | {k.replace("_", "-"): v for k, v in settings.items()}))
 

@@ -46,7 +46,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory):
 def test_it_prints_the_paper_s_table_beside_ours_for_both_models(checkpoints, tmp_path: Path) -> None:
     voc = as_voc(tmp_path / "voc", labels=(("cat",), ("dog",), ("cat", "person")))
     given = [each for path in checkpoints for each in ("--checkpoint", path)]
-    ran = run("--voc", voc, *given, "--output", tmp_path / "out", "--steps", 2, "--limit", 3, "--timed-images", 1)
+    ran = run("--voc", voc, *given, "--output", tmp_path / "out", "--steps", 2, "--limit", 3, "--timed-images", 0)
     assert ran.returncode == 0, ran.stderr
     words = " ".join(ran.stdout.split())
     for model in ("vgg16_voc", "resnet50_voc"):
@@ -71,7 +71,16 @@ def test_it_prints_the_paper_s_table_beside_ours_for_both_models(checkpoints, tm
         assert float(ours) == pytest.approx(100 * means["grad-cam", "drop"], abs=0.01)
         assert paper == {"vgg16_voc": "49.47", "resnet50_voc": "35.80"}[model]
         assert float(difference) == pytest.approx(float(ours) - float(paper), abs=0.02)
-    assert len(re.findall(r"Integrated Grad-CAM with m = 20 [\d.]+ ms, [\d.]+ times", words)) == 2
+    assert "time for an image" not in words
+
+
+def test_another_model_goes_without_the_paper_s_figures_and_is_timed(tmp_path: Path) -> None:
+    voc = as_voc(tmp_path / "voc", labels=(("cat",), ("dog",), ("ant",)))
+    ran = run("--voc", voc, "--model", "factories:small_cnn", "--output", tmp_path / "out", "--timed-images", 1)
+    assert ran.returncode == 0, ran.stderr
+    words = " ".join(ran.stdout.split())
+    assert "factories:small_cnn: 3 images, 3 of their classes, 0 failures" in words
+    assert len(re.findall(r"Integrated Grad-CAM with m = 20 [\d.]+ ms, [\d.]+ times", words)) == 1
 
 
 @pytest.mark.parametrize(
