@@ -43,7 +43,7 @@ bench: $(READY) ## speed, memory and quadrature rules, against floor and peers; 
 
 pictures: demo ## the README's pictures, of the demo and of one benchmark; needs Chromium
 	$(BIN)/python jobs/benchmark.py engine --model resnet50 --steps 20 --json igcam-demo/engine.json
-	$(BIN)/python jobs/pictures.py igcam-demo igcam-demo/engine.json docs
+	$(BIN)/python jobs/pictures.py igcam-demo/sheet.png igcam-demo/engine.json docs
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) igcam-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

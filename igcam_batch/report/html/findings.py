@@ -52,7 +52,7 @@ def shown(groups: Sequence[Group], deck: Deck) -> list[dict[str, Any]]:
             {
                 "map": name,
                 "title": f"{group['target_name'] or 'class ' + str(group['target'])}: {_title(group)}",
-                "text": f"{group['finding']}.",
+                "text": f"{group['finding'][0].upper()}{group['finding'][1:]}.",
                 "details": _details(group),
                 "cards": [deck.names[key] for key in keys if key in deck.names],
             }
