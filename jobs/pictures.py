@@ -49,7 +49,8 @@ def smaller(sheet: Path, picture: Path) -> None:
     """The sheet as a page needs it: fewer pixels, 256 colours."""
     image = Image.open(sheet).convert("RGB")
     image.thumbnail((_SHEET_WIDTH, image.height))
-    image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(picture, optimize=True)
+    palette = image.quantize(256)
+    image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(picture, optimize=True)
 
 
 def watermark_report(root: Path) -> Path:
