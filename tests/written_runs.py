@@ -30,7 +30,7 @@ def score(image_id: str, target: int = 0, method: str = METHOD, **values: Any) -
 
 
 def write_run(
-    output: Path,
+    output: Path | str,
     scores: Sequence[Mapping[str, Any]],
     maps: np.ndarray,
     *,
