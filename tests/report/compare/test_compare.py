@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -155,3 +156,21 @@ def test_the_page_names_what_differs_first_and_shows_what_changed(tmp_path: Path
     assert re.findall(r'class="id"><bdi>(.*?)</bdi>', shown) == ["59.png", "58.png", "57.png"]
     settings = re.findall(r'<tr><th scope="row">(.*?)</th><td class="text id">', page)
     assert settings.index("model") < settings.index("steps")
+
+
+def test_the_page_of_the_docs_has_every_column_and_its_queries_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "report.md").read_text()
+    said = set(re.findall(r"`(\w+)`", page))
+    a, b, _, _ = two_runs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    compared = compare(a, b, "comparison")
+    assert {name.replace("b_", "a_", 1) for name in compared.table.column_names if name[:2] != "b_"} <= said
+    metrics = tuple(compared.table["metric"].to_pylist())
+    others = [name for name in pq.read_table("comparison/changes").column_names if not name.startswith(metrics)]
+    assert set(others) <= said
+    otherwise, away = (duckdb.sql(query).fetchall() for query in re.findall(r"```sql\n(.*?)```", page, re.S))
+    assert otherwise == []  # both predict the same
+    assert {row[0] for row in away} == {"class 0", "class 1"}
+    assert all(points == pytest.approx(20, abs=1e-3) for _, _, points in away)
