@@ -36,10 +36,15 @@ class Head:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, above those that Ray gives its workers."""
+    """Ports nobody listens on, above those that Ray gives its workers, which no other process of the suite looks at.
+
+    A head takes seconds from asking to listening: in that time another must not find the same ones free.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + process % 8 * 1_500 + os.getppid() % 1_400  # further than a suite's heads need
     found: list[int] = []
     with ExitStack() as held:
-        for port in range(20_000 + os.getpid() % 8_000, 32_000):
+        for port in range(first, first + 1_500):
             listener = held.enter_context(socket.socket())
             try:
                 listener.bind(("127.0.0.1", port))
