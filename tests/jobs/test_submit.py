@@ -27,6 +27,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     secret = secrets.token_hex(32)
     flags = ("--num-cpus", "4", "--num-gpus", "2")
     variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secret, "RAY_metrics_report_interval_ms": "1000"}
+    variables |= {"RAY_JOB_STOP_WAIT_TIME_S": "100"}
     with ray_head(tmp_path_factory.mktemp("ray"), *flags, **variables) as head:
         yield head
 
@@ -89,6 +90,7 @@ def test_an_audit_is_stopped_and_submitted_again_and_pins_each_actor_to_its_own_
     assert "STOPPED" in ray_job(head, "status", "night-1").upper()
     before = committed(output)
     assert 0 < before < 24
+    assert json.loads((output / "run.json").read_text())["state"] == "stopped"  # it was given the time to say so
 
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(submit, head, *arguments)
