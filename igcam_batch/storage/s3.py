@@ -107,7 +107,7 @@ class S3Store:
         with `/`, and those that are no path: with a part that is empty.
         """
         below = self._below(under.rstrip("/"))
-        listed = list_below(functools.partial(self._page, under), below, _may_be_listed)
+        listed = list_below(functools.partial(self._page, under), below, _may_be_listed, self.at_once)
         if not recursive:
             pages = self._pages(under, below, {"Delimiter": "/"})
             listed = (found for page in pages for found in page.get("Contents", ()))

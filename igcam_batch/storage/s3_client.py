@@ -5,13 +5,16 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import boto3
+import botocore.session
 from boto3.exceptions import Boto3Error
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, InvalidConfigError
+from botocore.utils import parse_timestamp
 from urllib3.exceptions import HTTPError
 
 from igcam_batch.storage.s3_errors import as_os_error
@@ -61,7 +64,9 @@ def _client(settings: frozenset[tuple[str, str]], quick: bool) -> Any:
     config = _QUICK if quick else _PATIENT
     try:
         # of its own: the session that boto3 shares is not for threads; and botocore knows only AWS_DEFAULT_REGION
-        session = boto3.Session(region_name=dict(settings).get("AWS_REGION") or None)
+        core = botocore.session.get_session()
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+        session = boto3.Session(region_name=dict(settings).get("AWS_REGION") or None, botocore_session=core)
         if session.get_credentials() is None:
             config = config.merge(Config(signature_version=UNSIGNED))
         return session.client("s3", config=config)
@@ -69,6 +74,17 @@ def _client(settings: frozenset[tuple[str, str]], quick: bool) -> Any:
         raise
     except ValueError:  # repeats the address, which may have a password in it
         raise InvalidConfigError(error_msg="AWS_ENDPOINT_URL is no address; write http://HOST:PORT") from None
+
+
+def _moment(value: Any) -> datetime:
+    """A timestamp of an answer; of the form that listings have, without the parser that guesses forms.
+
+    That one takes three quarters of the time of reading a listing, and Python reads one answer at a time.
+    """
+    if isinstance(value, str) and value[10:11] == "T" and value.endswith("Z"):
+        return datetime.fromisoformat(value)
+    moment: datetime = parse_timestamp(value)
+    return moment
 
 
 _making = threading.Lock()

@@ -9,6 +9,7 @@ request, is listed plainly.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from queue import Full, Queue
 from typing import Any
@@ -19,14 +20,13 @@ Page = Mapping[str, Any]
 Ask = Callable[..., Page]
 """`ask(prefix, Delimiter=..., ContinuationToken=...)` -> one page."""
 
-AT_ONCE = 16  # sub-prefixes that are listed ahead
-_PAGES_AHEAD = 8  # of each of them; a page holds 1000 keys
+_PAGES_AHEAD = 8  # of each sub-prefix; a page holds 1000 keys
 _LARGE = 4  # a page of keys that is of no more sub-prefixes than this comes from large ones
 _LOOKS_UP = 0.1  # seconds after which a thread looks whether it is still wanted
 _ITEMS_AHEAD = 2000  # keys and prefixes in one directory that are looked at to find the next prefixes
 
 
-def list_below(ask: Ask, prefix: str, wanted: Callable[[str], bool]) -> Iterator[Mapping[str, Any]]:
+def list_below(ask: Ask, prefix: str, wanted: Callable[[str], bool], at_once: int) -> Iterator[Mapping[str, Any]]:
     """Every key below a prefix, as S3's `Contents` have it.
 
     The order is by the bytes of the keys, as S3 has it. A server that orders otherwise loses nothing by it.
@@ -35,25 +35,50 @@ def list_below(ask: Ask, prefix: str, wanted: Callable[[str], bool]) -> Iterator
         ask: one request.
         prefix: '' or one that ends with '/'.
         wanted: of a sub-prefix, whether it is of interest; others are not listed, where that saves anything.
+        at_once: sub-prefixes that are listed ahead; 1: none are, and all is one long listing.
     """
-    yield from _below(ask, prefix, wanted, ask(prefix))
+    yield from _Listing(ask, wanted, at_once).below(prefix, ask(prefix))
 
 
-def _below(ask: Ask, prefix: str, wanted: Callable[[str], bool], first: Page) -> Iterator[Mapping[str, Any]]:
-    """All below a prefix, of which the first page is there already: who wants no more of it than that has it so."""
-    found = first.get("Contents", ())
-    yield from found
-    if not first.get("IsTruncated"):
-        return
-    if not _has_large_parts(first, prefix):
-        for page in _rest(ask, prefix, first):
-            yield from page.get("Contents", ())
-        return
-    given = {each["Key"] for each in found}
-    with _Ahead(ask, wanted) as ahead:
-        for each in ahead.items(_level(ask, prefix, wanted)):
-            if each["Key"] not in given:
-                yield each
+@dataclass(frozen=True)
+class _Listing:
+    """How is asked, for what, and how many at a time. See `list_below`."""
+
+    ask: Ask
+    wanted: Callable[[str], bool]
+    at_once: int
+
+    def below(self, prefix: str, first: Page) -> Iterator[Mapping[str, Any]]:
+        """All below a prefix, of which the first page is there already: who wants no more of it than that has it so."""
+        found = first.get("Contents", ())
+        yield from found
+        if not first.get("IsTruncated"):
+            return
+        if self.at_once == 1 or not _has_large_parts(first, prefix):
+            for page in self.rest(prefix, first):
+                yield from page.get("Contents", ())
+            return
+        given = {each["Key"] for each in found}
+        with _Ahead(self) as ahead:
+            for each in ahead.items(self.level(prefix)):
+                if each["Key"] not in given:
+                    yield each
+
+    def rest(self, prefix: str, page: Page, **options: str) -> Iterator[Page]:
+        """The pages after one."""
+        while page.get("IsTruncated"):
+            page = self.ask(prefix, ContinuationToken=page["NextContinuationToken"], **options)
+            yield page
+
+    def level(self, prefix: str) -> Iterator[str | Mapping[str, Any]]:
+        """Keys in a directory, and its wanted sub-prefixes as text, in the order of their bytes."""
+        first = self.ask(prefix, Delimiter="/")
+        for page in chain([first], self.rest(prefix, first, Delimiter="/")):
+            keys = [(each["Key"], each) for each in page.get("Contents", ())]
+            parts = [(each["Prefix"], each["Prefix"]) for each in page.get("CommonPrefixes", ())]
+            wanted = [pair for pair in parts if self.wanted(pair[0])]
+            for _, item in sorted([*keys, *wanted], key=lambda pair: pair[0].encode(errors="surrogateescape")):
+                yield item
 
 
 def _has_large_parts(page: Page, prefix: str) -> bool:
@@ -62,28 +87,11 @@ def _has_large_parts(page: Page, prefix: str) -> bool:
     return 0 < len({name.partition("/")[0] for name in below if "/" in name}) <= _LARGE
 
 
-def _rest(ask: Ask, prefix: str, page: Page, **options: str) -> Iterator[Page]:
-    """The pages after one."""
-    while page.get("IsTruncated"):
-        page = ask(prefix, ContinuationToken=page["NextContinuationToken"], **options)
-        yield page
-
-
-def _level(ask: Ask, prefix: str, wanted: Callable[[str], bool]) -> Iterator[str | Mapping[str, Any]]:
-    """Keys in a directory, and its sub-prefixes as text, in the order of their bytes."""
-    first = ask(prefix, Delimiter="/")
-    for page in chain([first], _rest(ask, prefix, first, Delimiter="/")):
-        keys = [(each["Key"], each) for each in page.get("Contents", ())]
-        parts = [(each["Prefix"], each["Prefix"]) for each in page.get("CommonPrefixes", ()) if wanted(each["Prefix"])]
-        for _, item in sorted([*keys, *parts], key=lambda pair: pair[0].encode(errors="surrogateescape")):
-            yield item
-
-
 class _Ahead:
     """A directory, whose next few sub-prefixes are being listed while the keys of one are taken."""
 
-    def __init__(self, ask: Ask, wanted: Callable[[str], bool]) -> None:
-        self._ask, self._wanted = ask, wanted
+    def __init__(self, listing: _Listing) -> None:
+        self._listing = listing
         self._stop = threading.Event()
 
     def __enter__(self) -> "_Ahead":
@@ -97,12 +105,12 @@ class _Ahead:
         waiting: deque[_Part | Mapping[str, Any]] = deque()
         parts, more = 0, True
         while more or waiting:
-            while more and parts < AT_ONCE and len(waiting) < _ITEMS_AHEAD:
+            while more and parts < self._listing.at_once and len(waiting) < _ITEMS_AHEAD:
                 item = next(level, None)
                 if item is None:
                     more = False
                 elif isinstance(item, str):
-                    waiting.append(_Part(self._ask, item, self._wanted, self._stop))
+                    waiting.append(_Part(self._listing, item, self._stop))
                     parts += 1
                 else:
                     waiting.append(item)
@@ -119,17 +127,17 @@ class _Ahead:
 class _Part:
     """A sub-prefix that is being listed: all of it, or its first page, where its own sub-prefixes are large too."""
 
-    def __init__(self, ask: Ask, prefix: str, wanted: Callable[[str], bool], stop: threading.Event) -> None:
-        self._ask, self._prefix, self._wanted, self._stop = ask, prefix, wanted, stop
+    def __init__(self, listing: _Listing, prefix: str, stop: threading.Event) -> None:
+        self._listing, self._prefix, self._stop = listing, prefix, stop
         self._pages: Queue[Page | Exception | None] = Queue(_PAGES_AHEAD)
         threading.Thread(target=self._run, name=f"listing of {prefix}", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            first = self._ask(self._prefix)
+            first = self._listing.ask(self._prefix)
             self._put(first)
             if not _has_large_parts(first, self._prefix):
-                for page in _rest(self._ask, self._prefix, first):
+                for page in self._listing.rest(self._prefix, first):
                     if not self._put(page):
                         return
             self._put(None)
@@ -151,7 +159,7 @@ class _Part:
         page = self._next()
         assert page is not None  # there is a first one
         if page.get("IsTruncated") and _has_large_parts(page, self._prefix):
-            yield from _below(self._ask, self._prefix, self._wanted, page)
+            yield from self._listing.below(self._prefix, page)
             return
         while page is not None:
             yield from page.get("Contents", ())

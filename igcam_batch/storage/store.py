@@ -54,7 +54,7 @@ class Store(Protocol):
 
     root: str
     at_once: int
-    """Small files that are best read at a time: where an answer takes its time, many."""
+    """Requests that are best under way at a time, for small files and for listing: where answers take time, many."""
 
     def probe(self, path: str = "") -> None:
         """InputError, within seconds, where the place, or that file in it, cannot be reached at all."""

@@ -1,10 +1,14 @@
-"""`plan`: what a driver takes, in time and memory, to plan a manifest of millions and to resume over its shards."""
+"""`plan`: what a driver takes, in time and memory, to plan a manifest of millions and to resume over its shards.
+
+And, where a prefix in S3 is named, how long it takes to list, by how many requests are under way at a time.
+"""
 
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -15,12 +19,13 @@ from benchmarks.goals import Goal
 from benchmarks.sheet import console, machine, said, show, write_json
 from igcam_batch.audit.gathering import Gathering
 from igcam_batch.audit.status import count_commits
-from igcam_batch.storage import LocalStore
+from igcam_batch.storage import LocalStore, open_store
 from igcam_batch.tables import FAILURES, SCORES, commit_shard, heatmaps_schema
 from igcam_batch.tables.record import RunRecord
 
 _AT_ONCE = 100_000
 _GIB = 2**30
+_LISTED_AT_ONCE = (1, 4, 16)
 _PLAN = """
 import resource, sys, time
 from igcam_batch.sources import find_place, open_source
@@ -35,8 +40,9 @@ print(planned.images, time.perf_counter() - began, resource.getrusage(resource.R
 @click.command()
 @click.option("--rows", default=10_000_000, show_default=True, type=click.IntRange(1))
 @click.option("--shards", default=10_000, show_default=True, type=click.IntRange(1))
+@click.option("--listing", metavar="s3://BUCKET/PREFIX", help="list what lies there too, so many requests at a time")
 @click.option("--json", "file", type=click.Path(dir_okay=False), help="write the figures there too")
-def plan(rows: int, shards: int, file: str | None) -> None:
+def plan(rows: int, shards: int, listing: str | None, file: str | None) -> None:
     """Plan a manifest of so many rows, in Parquet and in CSV, and resume a run that has so many shards on disk.
 
     The targets are for ten million rows and ten thousand shards.
@@ -51,6 +57,7 @@ def plan(rows: int, shards: int, file: str | None) -> None:
             found[kind] = _planned(manifest, root / "out", rows)
             manifest.unlink()
         resuming = _resumed(root / "run", shards)
+    listed = list(_listed(listing)) if listing else []
     console.print(f"{said(measured_on)}; {rows} rows, {shards} shards\n")
     table = [
         [f"plan a manifest in {kind}", f"{seconds:.1f}", f"{peak / _GIB:.2f}"]
@@ -61,6 +68,15 @@ def plan(rows: int, shards: int, file: str | None) -> None:
         ["", "seconds", "peak GiB"],
         [*table, ["find what is left, and count what is done", f"{resuming:.1f}", ""]],
     )
+    if listed:
+        show(
+            f"listing {listing}",
+            ["requests at a time", "keys", "seconds", "keys/s"],
+            [
+                [str(one.at_once), str(one.keys), f"{one.seconds:.1f}", f"{one.keys / one.seconds:.0f}"]
+                for one in listed
+            ],
+        )
     goals = [
         Goal.at_most("seconds to plan, the slower of both", 60, max(seconds for seconds, _ in found.values())),
         Goal.at_most("GiB of the driver, the larger of both", 1, max(peak for _, peak in found.values()) / _GIB),
@@ -69,7 +85,23 @@ def plan(rows: int, shards: int, file: str | None) -> None:
     show("targets", ["", "wanted", "measured", ""], [goal.row for goal in goals])
     planning = {kind: {"seconds": seconds, "peak_bytes": peak} for kind, (seconds, peak) in found.items()}
     figures = {"machine": measured_on, "rows": rows, "shards": shards, "planning": planning, "resuming": resuming}
+    figures |= {"listing": [asdict(one) for one in listed]}
     write_json(file, figures | {"targets": [goal.figures for goal in goals]})
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A prefix that was listed.
+
+    Attributes:
+        at_once: sub-prefixes that were listed at a time.
+        keys: that were found.
+        seconds: that it took.
+    """
+
+    at_once: int
+    keys: int
+    seconds: float
 
 
 def _write(manifest: Path, rows: int) -> None:
@@ -117,3 +149,15 @@ def _resumed(output: Path, shards: int) -> float:
     assert [piece.shard for piece in left] == [shards - 1]
     assert status.remaining == of_each
     return seconds
+
+
+def _listed(uri: str) -> Iterator[Listed]:
+    """A prefix, with more and more requests at a time; once before, so that none pays for the first connections."""
+    store = open_store(uri)
+    store.probe()
+    next(store.list(), None)
+    for at_once in _LISTED_AT_ONCE:
+        store.at_once = at_once
+        began = time.perf_counter()
+        keys = sum(1 for _ in store.list())
+        yield Listed(at_once, keys, time.perf_counter() - began)

@@ -183,6 +183,16 @@ def test_plan_plans_manifests_and_resumes_over_shards(tmp_path: Path) -> None:
     assert min(found["seconds"] for found in figures["planning"].values()) > 0
     assert len(figures["targets"]) == 3
     assert "find what is left" in printed
+    assert figures["listing"] == []
+
+
+@pytest.mark.xdist_group("s3")
+def test_plan_lists_a_prefix_by_more_and_more_requests_at_a_time(s3_server, bucket: str, tmp_path: Path) -> None:
+    for number in range(3):
+        s3_server.client().put_object(Bucket=bucket, Key=f"train/{number}/image.jpg", Body=b"x")
+    figures, printed = run(tmp_path, "plan", "--rows", "100", "--shards", "2", "--listing", f"s3://{bucket}/train")
+    assert [(one["at_once"], one["keys"]) for one in figures["listing"]] == [(1, 3), (4, 3), (16, 3)]
+    assert f"listing s3://{bucket}/train" in printed
 
 
 def test_report_writes_both_pages_by_number_of_classes(tmp_path: Path) -> None:

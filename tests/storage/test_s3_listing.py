@@ -49,6 +49,14 @@ class TestOrder:
         server.answer = Listings({f"p/{key}" for key in keys} | {"p/", "pp/x", "o"}, at_once)
         assert listed(S3Store("s3://bucket/p")) == expected(keys)
 
+    @pytest.mark.parametrize("at_once", [1, 2, 16])
+    def test_is_the_same_however_many_requests_are_made_at_a_time(self, server, at_once):
+        keys = {f"{name}/{number:02d}" for name in "abcd" for number in range(20)}
+        server.answer = Listings(keys, 8)
+        store = S3Store("s3://bucket")
+        store.at_once = at_once
+        assert listed(store) == sorted(keys)
+
     def test_a_file_and_a_directory_of_nearly_the_same_name(self, server):
         keys = {f"{name}/{number:02d}" for name in ("a", "a-b", "a.txt", "a0") for number in range(20)}
         keys |= {"a!", "a+", "a.", "a.txt-", "a0.png", "a1"}

@@ -76,6 +76,21 @@ class TestListing:
         stub.answer = lambda _request: Answer(body=body)
         assert [entry.path for entry in store.list()] == ["a/b.png"]
 
+    @pytest.mark.parametrize(
+        ("written", "modified"),
+        [
+            ("2020-01-01T00:00:00Z", 1577836800.0),
+            ("2020-01-01T00:00:00.250Z", 1577836800.25),
+            ("2020-01-01T01:00:00+01:00", 1577836800.0),
+            ("Wed, 01 Jan 2020 00:00:00 GMT", 1577836800.0),
+            ("1577836800", 1577836800.0),
+        ],
+    )
+    def test_times_are_read_in_every_form_that_servers_write(self, store, stub, written, modified):
+        item = ITEM.format("prefix/a.png").replace("2020-01-01T00:00:00Z", written)
+        stub.answer = lambda _request: Answer(body=LISTING.format(item).encode())
+        assert [entry.modified for entry in store.list()] == [modified]
+
     def test_a_delete_that_fails_for_one_object_is_an_error(self, store, stub):
         refused = "<Error><Key>prefix/a/1</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
         bodies = {"GET": LISTING.format(ITEM.format("prefix/a/1")), "POST": f"<DeleteResult>{refused}</DeleteResult>"}
