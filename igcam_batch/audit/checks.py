@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from igcam_batch.audit.planning import TABLES
+from igcam_batch.audit.belongings import directory_around, strays
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel
@@ -24,6 +24,10 @@ def check_places(place: Place, output: Store) -> None:
     """InputError unless INPUT can be reached and OUTPUT written, and they are two."""
     if place.uri == output.root:
         raise InputError(f"OUTPUT {output.root}: is INPUT; name another directory for the tables")
+    if name := directory_around(output, place.uri):
+        raise InputError(
+            f"INPUT {place.uri}: is in OUTPUT's {name}/, which an audit replaces; name another directory for the tables"
+        )
     place.store.probe()
     output.probe()
     if not isinstance(output, LocalStore):
@@ -45,16 +49,14 @@ def existing_run(config: AuditConfig, output: Store) -> RunRecord | None:
         return None
     record = read_record(output)
     if record is None:
-        strays = [name for name in TABLES if any(True for _ in output.list(name))]
-        if strays:
+        if found := strays(output):
             raise InputError(
-                f"OUTPUT {output.root}: holds {', '.join(strays)} but no {RUN_FILE}; name another directory, or "
-                "--overwrite them"
+                f"OUTPUT {output.root}: holds {', '.join(found)} but no {RUN_FILE}, so that they may be somebody's; "
+                "name another directory, or --overwrite them"
             )
         return None
-    found = differences(record.config, config.result_settings())
-    if found:
-        raise InputError(_refusal(output, found))
+    if changed := differences(record.config, config.result_settings()):
+        raise InputError(_refusal(output, changed))
     return record
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from igcam_batch.audit.belongings import clear
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.progress import Progress
 from igcam_batch.config import AuditConfig
@@ -14,12 +15,9 @@ from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel
 from igcam_batch.sources import SUFFIXES, Place, Source, Wanted, class_directories, open_source
 from igcam_batch.storage import Store
-from igcam_batch.tables.compact import COMPACT_DIR
 from igcam_batch.tables.plan import PLAN_DIR, Planned, write_plan
-from igcam_batch.tables.record import RUN_FILE, ModelRecord, RunRecord, now, versions, write_record
+from igcam_batch.tables.record import ModelRecord, RunRecord, now, versions, write_record
 
-TABLES = ("scores", "heatmaps", "failures")
-_OURS = (RUN_FILE, *TABLES, COMPACT_DIR, "summary.parquet", "summary.json", "report.html")
 _SHARD_IMAGES_GPU, _SHARD_IMAGES_CPU = 256, 32  # at most, unless --shard-size says otherwise
 _SHARDS_PER_WORKER = 4  # at least, so that workers finish together
 _MANY_SHARDS = 64  # for each worker; where there are more, shards are made larger, so that there are fewer files
@@ -48,7 +46,7 @@ def begin(
     except BaseException:
         output.delete(plan)
         raise
-    _clear(output, plan)
+    clear(output, plan)
     write_record(output, record)
     for line in record.notes:
         progress.warned(line)
@@ -103,15 +101,6 @@ def draft(config: AuditConfig, model: LoadedModel, place: Place, output: Store, 
     if config.targets.needs_labels:
         _check_labels(config, model, planned, numbered)
     return Draft(planned, source, numbered)
-
-
-def _clear(output: Store, plan: str) -> None:
-    """Remove what an earlier run left, its record first, but not the plan that is about to begin."""
-    for path in _OURS:
-        output.delete(path)
-    for entry in output.list(PLAN_DIR):
-        if not entry.path.startswith(f"{plan}/"):
-            output.delete(entry.path)
 
 
 def _outside(place: Place, output: Store, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -61,8 +61,11 @@ def commit_shard(
     details = {_IMAGES: str(images), _FAILED: str(len(failures)), _REVISION: str(revision)}
     companion = part_name(shard, revision)
     store.write(f"{HEATMAPS_DIR}/{companion}", to_parquet(heatmaps))
-    if len(failures) or revision:  # of a revision always, as without its own those of an earlier one would count
-        store.write(f"{FAILURES_DIR}/{companion}", to_parquet(failures))
+    failed = f"{FAILURES_DIR}/{companion}"
+    if len(failures):
+        store.write(failed, to_parquet(failures))
+    elif store.exists(failed):  # of an attempt whose scores were never put
+        store.delete(failed)
     store.write(f"{SCORES_DIR}/{part_name(shard)}", to_parquet(scores.replace_schema_metadata(details)))
 
 
@@ -110,17 +113,25 @@ def read_commits(store: Store) -> Iterator[tuple[int, Committed]]:
 def companions(store: Store, directory: str) -> Iterator[tuple[int, str]]:
     """Each committed shard that has a file in `heatmaps` or `failures`, with the path of the one that its scores mean.
 
-    A shard with files of one revision alone needs no look at its scores.
+    Of heatmaps, a shard with files of one revision alone needs no look at its scores. A shard without failures means
+    none of the files that are there.
     """
     there: dict[int, list[int]] = {}
     for entry in store.list(directory, recursive=False):
         if match := _COMPANION.fullmatch(entry.path.rpartition("/")[2]):
             there.setdefault(int(match[1]), []).append(int(match[2] or 0))
-    for shard in committed_shards(store):
-        revisions = there.get(shard)
-        if revisions:
-            revision = revisions[0] if len(revisions) == 1 else read_commit(store, shard).revision
-            yield shard, f"{directory}/{part_name(shard, revision)}"
+
+    def meant(shard: int) -> tuple[int, str] | None:
+        (revision, *more) = there[shard]
+        if more or directory == FAILURES_DIR:
+            commit = read_commit(store, shard)
+            if directory == FAILURES_DIR and not commit.failed:
+                return None
+            revision = commit.revision
+        return shard, f"{directory}/{part_name(shard, revision)}"
+
+    with_files = (shard for shard in committed_shards(store) if shard in there)
+    yield from (found for found in ahead(meant, with_files, store.at_once) if found)
 
 
 def read_shard_tables(store: Store, shard: int, commit: Committed) -> tuple[pa.Table, pa.Table, pa.Table]:

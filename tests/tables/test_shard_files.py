@@ -200,6 +200,30 @@ class TestReadFailures:
         assert table.schema.equals(FAILURES)
         assert table.to_pylist() == failures_of("c", "d").to_pylist()
 
+    def test_an_attempt_that_was_not_committed_leaves_no_failure_behind(self, store, monkeypatch):
+        write = LocalStore.write
+
+        def all_but_scores(self, path: str, data: bytes) -> None:
+            if path.startswith("scores/"):
+                raise OSError("no space")
+            write(self, path, data)
+
+        monkeypatch.setattr(LocalStore, "write", all_but_scores)
+        with pytest.raises(OSError, match="no space"):
+            commit(store, 0, "a", failed=("b",))
+        monkeypatch.undo()
+        assert "failures/part-000000.parquet" in files(store)
+        commit(store, 0, "a", "b")
+        assert files(store) == ["heatmaps/part-000000.parquet", "scores/part-000000.parquet"]
+        assert read_failures(store.root).to_pylist() == []
+
+    def test_a_file_is_not_believed_where_the_commit_says_that_nothing_failed(self, store):
+        commit(store, 0, "a", "b")
+        commit(store, 1, "c", failed=("d",))
+        late = Path(store.root) / "failures" / "part-000000.parquet"  # of a process that was thought dead
+        late.write_bytes((late.parent / "part-000001.parquet").read_bytes())
+        assert read_failures(store.root)["image_id"].to_pylist() == ["d"]
+
     def test_is_empty_where_nothing_failed(self, store):
         commit(store, 0, "a")
         assert read_failures(store.root).to_pylist() == []
