@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.autoscaler.sdk import request_resources
+from ray.util import placement_group, remove_placement_group
 
 _BETWEEN_LOOKS = 1.0  # seconds
 
@@ -16,30 +16,33 @@ def may_grow() -> bool:
     return node is not None and not node.head
 
 
-def gpus_of_nodes() -> list[float]:
-    """GPUs of each node that is alive."""
-    return [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+def of_nodes(kind: str) -> list[float]:
+    """How much of a resource, `CPU` or `GPU`, each node has that is alive and has any."""
+    return [amount for node in ray.nodes() if node["Alive"] and (amount := node["Resources"].get(kind, 0.0))]
 
 
-def fitting(gpus_there: list[float], gpus: float) -> int:
-    """How many replicas of so many GPUs each fit on nodes with these."""
-    return sum(int(there / gpus) for there in gpus_there)
+def fitting(there: list[float], each: float) -> int:
+    """How many replicas that take one, or a part of one that they share, fit on nodes with so many."""
+    return sum(int(count) for count in there) * int(1 / each + 1e-9)
 
 
-def wait_for_gpus(replicas: int, gpus: float, seconds: float, tell: Callable[[str], None]) -> None:
-    """Ask for the GPUs of some replicas, and wait until they are there, or for so many seconds.
+def wait_for(kind: str, replicas: int, each: float, seconds: float, tell: Callable[[str], None]) -> None:
+    """Ask for what some replicas need, and wait until it is there, or for so many seconds.
 
     Args:
+        kind: of the resource, `CPU` or `GPU`.
         replicas: how many.
-        gpus: of each.
+        each: of the resource for each, 1 at most.
         seconds: at most.
         tell: told, once, what is waited for.
     """
     until = time.monotonic() + seconds
-    tell(f"waiting up to {seconds:.0f} s for GPUs: {replicas * gpus:g} needed, {sum(gpus_of_nodes()):g} there")
-    request_resources(bundles=[{"GPU": gpus}] * replicas)
+    tell(f"waiting up to {seconds:.0f} s for {kind}s: {replicas * each:g} needed, {sum(of_nodes(kind)):g} there")
+    # A wish that is this process's own: Ray forgets it with the process, however that ends. (The autoscaler's
+    # request_resources is one for the whole cluster, and stays.)
+    asked = placement_group([{kind: each}] * replicas)
     try:
-        while fitting(gpus_of_nodes(), gpus) < replicas and time.monotonic() < until:
+        while fitting(of_nodes(kind), each) < replicas and time.monotonic() < until:
             time.sleep(_BETWEEN_LOOKS)
     finally:
-        request_resources(bundles=[])  # the replicas hold what they use; what stays idle may go
+        remove_placement_group(asked)  # the replicas hold what they use; what stays idle may go

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from igcam_batch.audit.arrival import fitting, gpus_of_nodes, may_grow, wait_for_gpus
+from igcam_batch.audit.arrival import fitting, may_grow, of_nodes, wait_for
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 
@@ -21,6 +21,7 @@ _ANSWERS_IN = 10  # seconds
 _OR_LOCAL = "RAY_ADDRESS=local starts one on this machine"
 _DECODE_CPUS = 0.02  # what a decoding task counts beside replicas on CPUs, which are hundreds of times as busy
 _LEAST_CPUS = 0.25  # of a replica on CPUs
+_NEARLY_ALL = 0.85  # of the CPUs that replicas could have; for the rest, more and smaller ones do not pay
 
 
 @dataclass(frozen=True)
@@ -123,27 +124,29 @@ def plan_replicas(config: AuditConfig, tell: Callable[[str], None] = lambda _lin
         InputError: GPUs are asked for that the cluster does not have, and does not come to have in time, or more
             workers than its CPUs can share.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus_there = [node.get("GPU", 0.0) for node in nodes]
-    cpus_there = [node["CPU"] for node in nodes if node.get("CPU")]
-    gpus = config.gpus_per_worker if config.gpus_per_worker is not None else float(sum(gpus_there) > 0)
+    gpus = config.gpus_per_worker if config.gpus_per_worker is not None else float(bool(of_nodes("GPU")))
     if not gpus:
-        return _on_cpus(config, cpus_there)
-    there = fitting(gpus_there, gpus)
-    least, most = config.worker_range or (there, there)
-    if there < max(least, 1) and may_grow():
-        wait_for_gpus(max(least, 1), gpus, config.startup_timeout, tell)
-        gpus_there = gpus_of_nodes()
-        there = fitting(gpus_there, gpus)
-        least, most = config.worker_range or (there, there)
-    if there < max(least, 1):
+        if not of_nodes("CPU") and config.gpus_per_worker == 0 and may_grow():
+            wait_for("CPU", _least_of(config), 1, config.startup_timeout, tell)
+        return _on_cpus(config, of_nodes("CPU"))
+    if fitting(of_nodes("GPU"), gpus) < _least_of(config) and may_grow():
+        wait_for("GPU", _least_of(config), gpus, config.startup_timeout, tell)
+    there = fitting(of_nodes("GPU"), gpus)
+    if there < _least_of(config):
         wanted = f"--gpus-per-worker {gpus:g}" + (f" --workers {config.workers}" if config.workers else "")
-        needed, has = _amount(gpus * max(least, 1), "GPU"), _amount(sum(gpus_there), "GPU")
+        needed, has = _amount(gpus * _least_of(config), "GPU"), _amount(sum(of_nodes("GPU")), "GPU")
+        nodes = _amount(sum(node["Alive"] for node in ray.nodes()), "node")
         raise InputError(
-            f"{wanted}: needs {needed}; the cluster has {has} on {_amount(len(nodes), 'node')} and "
-            f"{_amount(sum(cpus_there), 'CPU')}; --gpus-per-worker 0 runs on CPUs"
+            f"{wanted}: needs {needed}; the cluster has {has} on {nodes} and {_amount(sum(of_nodes('CPU')), 'CPU')}; "
+            "--gpus-per-worker 0 runs on CPUs"
         )
+    least, most = config.worker_range or (there, there)
     return Replicas(least, most, gpus, cpus=0, threads=None, decode_cpus=1, decoders=None)
+
+
+def _least_of(config: AuditConfig) -> int:
+    """Replicas without which a run does not begin."""
+    return config.worker_range[0] if config.worker_range else 1
 
 
 def that_fit(replicas: Replicas, pieces: int) -> Replicas:
@@ -151,37 +154,72 @@ def that_fit(replicas: Replicas, pieces: int) -> Replicas:
 
     A cluster may have lost nodes since they were planned, for a while or for good.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    kind, each = ("GPU", replicas.gpus) if replicas.gpus else ("CPU", replicas.cpus)
-    there = sum(int(node.get(kind, 0.0) / each) for node in nodes)
+    if replicas.gpus:
+        there = fitting(of_nodes("GPU"), replicas.gpus)
+    else:
+        there = sum(int(cpus / replicas.cpus) for cpus in of_nodes("CPU"))
     most = max(1, min(replicas.most, pieces))
     decoders = replicas.decoders and min(replicas.decoders, pieces)
     return replace(replicas, least=max(1, min(replicas.least, most, there)), most=most, decoders=decoders)
 
 
 def _on_cpus(config: AuditConfig, cpus_there: list[float]) -> Replicas:
-    """Replicas of up to 8 CPUs, or as many as are asked for.
+    """Replicas of up to 8 CPUs, or as many as are asked for, all alike; nodes that are smaller than one decode.
 
     Each counts a little less than whole CPUs, so that a node full of them has room for a decoding task left: where a
     node is lost, Ray starts its replicas on the others.
+
+    A range begins with what suits the nodes there are; more than these carry may find room on nodes that join.
     """
     if not cpus_there:
         raise InputError(
-            "the cluster has no CPU and no GPU to work on; --gpus-per-worker 1 waits for the GPUs of one that grows"
+            "the cluster has no CPU and no GPU to work on; of one that grows, --gpus-per-worker 1 waits for the GPUs, "
+            "and 0 for the CPUs"
         )
-    smallest = min(cpus_there)
-    all_there = sum(max(1, int(there) // _CPUS_OF_A_REPLICA) for there in cpus_there)
-    least, most = config.worker_range or (all_there, all_there)
-    of_a_node = -(-most // len(cpus_there))
-    share = (smallest - _DECODE_CPUS) / of_a_node
-    cpus = min(int(share), _CPUS_OF_A_REPLICA) - _DECODE_CPUS if share >= 1 else round(share - 0.005, 2)
-    if cpus < _LEAST_CPUS:
-        at_most = int((smallest - _DECODE_CPUS) / (_LEAST_CPUS + 0.01)) * len(cpus_there)
+    suits = max(1, _room(cpus_there, _widest(cpus_there)))
+    least, most = config.worker_range or (suits, suits)
+    for_each = _share(cpus_there, min(max(suits, least), most))
+    if for_each is None:
         raise InputError(
-            f"--workers {config.workers}: the cluster has {_amount(sum(cpus_there), 'CPU')}; {at_most} at most"
+            f"--workers {config.workers}: the cluster has {_amount(sum(cpus_there), 'CPU')}; "
+            f"{_room_for_parts(cpus_there, _LEAST_CPUS)} at most"
         )
-    threads = max(1, int(smallest) // of_a_node)
+    cpus, threads = for_each
     return Replicas(least, most, 0, cpus, threads, decode_cpus=_DECODE_CPUS, decoders=2 * most)
+
+
+def _widest(cpus_there: list[float]) -> int:
+    """The most threads for each replica with which nearly all CPUs are at work that could be."""
+    at_work = {threads: threads * _room(cpus_there, threads) for threads in range(_CPUS_OF_A_REPLICA, 0, -1)}
+    return next(threads for threads, busy in at_work.items() if busy >= _NEARLY_ALL * max(at_work.values()))
+
+
+def _share(cpus_there: list[float], replicas: int) -> tuple[float, int] | None:
+    """What each of so many replicas can have at most, in CPUs and threads; None where there are too few CPUs."""
+    for threads in range(_CPUS_OF_A_REPLICA, 0, -1):
+        cpus = threads - _DECODE_CPUS
+        if _room(cpus_there, threads) >= replicas and _still_decode(cpus_there, cpus):
+            return cpus, threads
+    for hundredths in range(99, round(100 * _LEAST_CPUS) - 1, -1):
+        cpus = hundredths / 100
+        if _room_for_parts(cpus_there, cpus) >= replicas and _still_decode(cpus_there, cpus):
+            return cpus, 1
+    return None
+
+
+def _still_decode(cpus_there: list[float], cpus: float) -> bool:
+    """Whether nodes that are full of replicas have room for a decoding task."""
+    return all(there - int(there / cpus + 1e-9) * cpus > _DECODE_CPUS - 1e-9 for there in cpus_there)
+
+
+def _room(cpus_there: list[float], threads: int) -> int:
+    """How many replicas fit that have whole CPUs."""
+    return sum(int(there) // threads for there in cpus_there)
+
+
+def _room_for_parts(cpus_there: list[float], cpus: float) -> int:
+    """How many replicas fit that have a part of a CPU, beside one that decodes."""
+    return sum(int((there - _DECODE_CPUS) / cpus + 1e-9) for there in cpus_there)
 
 
 def _amount(number: float, thing: str) -> str:

@@ -41,6 +41,7 @@ class Sample:
     Attributes:
         images: how many were tried.
         failed: of these, could not be explained.
+        reason: of the first that could not; '' where all could.
         rows: of scores that the others gave.
         explaining: seconds of the device for an image.
         decoding: seconds of a CPU for an image.
@@ -50,6 +51,7 @@ class Sample:
 
     images: int
     failed: int
+    reason: str
     rows: int
     explaining: float
     decoding: float
@@ -221,6 +223,7 @@ def _measure(work: Work, gpus: float, threads: int | None, manifest: bytes) -> d
     return {
         "images": images,
         "failed": len(found.failures),
+        "reason": found.failures["error"][0].as_py() if len(found.failures) else "",
         "rows": len(found.scores),
         "explaining": found.seconds / scored,
         "decoding": decoding / images,

@@ -47,8 +47,8 @@ class Summary:
         explained: images that this run itself took up.
         failed: how many of those could not be explained.
         seconds: from the call to the last commit.
-        computing: seconds from when the first worker had images and the model to the last commit; 0 where nothing was
-            left to do.
+        computing: seconds from when the first worker had images and the model to the last commit; 0 where none
+            explained any.
         output: where the tables are.
     """
 
@@ -66,9 +66,10 @@ class Summary:
         if not self.explained:
             return f"{tally}; nothing was left to do; tables in {self.output}"
         resumed = f"; {self.explained} of the images in this run" if self.explained < done.planned else ""
-        rate = self.explained / self.computing
-        pace = f"{self.computing:.1f} of them explaining at {rate:.2f} images/s"
-        return f"{tally}{resumed}; {self.seconds:.1f} s, {pace}; tables in {self.output}"
+        pace = ""
+        if self.computing:
+            pace = f", {self.computing:.1f} of them explaining at {self.explained / self.computing:.2f} images/s"
+        return f"{tally}{resumed}; {self.seconds:.1f} s{pace}; tables in {self.output}"
 
 
 def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
@@ -145,7 +146,7 @@ def _go_on(
     if record.state != "finished" or done.images:
         _record(output, record, "finished", status, began, done.replicas)
     seconds = time.perf_counter() - began
-    return Summary(status, done.images, done.failed, seconds, ended - done.began if todo else 0.0, output.root)
+    return Summary(status, done.images, done.failed, seconds, max(0.0, ended - done.began), output.root)
 
 
 def _executing(config: AuditConfig, model: LoadedModel, place: Place, record: RunRecord, replicas: Replicas) -> Execute:

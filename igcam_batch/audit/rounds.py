@@ -97,7 +97,7 @@ class Rounds:
         while pieces:
             before = self.done.images
             lost, troubled = self._round(pieces, alone)
-            if self._stop.asked:
+            if self._stop.asked and (lost or troubled):
                 raise StoppedError(self._stop.reason)
             for piece in lost:
                 self._deaths[piece] += 1

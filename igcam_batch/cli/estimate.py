@@ -28,7 +28,10 @@ def lines_of(config: AuditConfig, found: Estimate, price: float | None) -> Itera
 
 
 def _of_sample(found: Estimate, sample: Sample, price: float | None) -> Iterator[str]:
-    failed = f", {sample.failed} of which failed" if sample.failed else ""
+    if sample.failed == sample.images:
+        yield f"none of the {amount_in_words(sample.images, 'image')} tried could be explained: {sample.reason}"
+        return
+    failed = f", {sample.failed} of which failed ({sample.reason})" if sample.failed else ""
     yield (
         f"measured on {amount_in_words(sample.images, 'image')}{failed}: {_pace(sample.explaining)} on a worker, "
         f"{_pace(sample.decoding)} decoded on a CPU"

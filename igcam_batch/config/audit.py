@@ -32,6 +32,9 @@ from igcam_batch.names import (
     VocabularyName,
 )
 
+_MOST_WORKERS = 10_000
+_LEAST_OF_A_GPU = 0.01
+_LONGEST_DEADLINE = 10_000  # hours
 MODELS = "torchvision:NAME, timm:NAME, torchray:NAME, package.module:factory"
 
 
@@ -186,15 +189,14 @@ class AuditConfig(BaseModel):
     )
     gpus_per_worker: float | None = _flag(
         None,
-        "GPUs each replica is pinned to; 0 for CPU, 0.5 to share one  [default: 1 where the cluster has GPUs]",
+        "of a GPU for each replica: 1, 0.5 for two to share one, 0 for CPUs  [default: 1 where the cluster has GPUs]",
         metavar="X",
         affects_results=False,
-        ge=0,
-        le=64,
+        allow_inf_nan=False,
     )
     startup_timeout: float = _flag(
         600,
-        "how long GPUs are waited for that the cluster does not have yet",
+        "how long GPUs, or CPUs, are waited for that the cluster does not have yet",
         metavar="SECONDS",
         affects_results=False,
         ge=0,
@@ -283,9 +285,9 @@ class AuditConfig(BaseModel):
     def _workers_parse(cls, value: Any) -> Any:
         if value is None:
             return None
-        match = re.fullmatch(r"(\d+)(?::(\d+))?", str(value))
-        if match is None or int(match[1]) < 1 or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError("must be N, or MIN:MAX with 1 <= MIN <= MAX")
+        match = re.fullmatch(r"([0-9]{1,9})(?::([0-9]{1,9}))?", str(value))
+        if match is None or not 1 <= int(match[1]) <= int(match[2] or match[1]) <= _MOST_WORKERS:
+            raise ValueError(f"must be N, or MIN:MAX with 1 <= MIN <= MAX <= {_MOST_WORKERS}")
         return str(value)
 
     @field_validator("deadline", mode="before")
@@ -297,13 +299,16 @@ class AuditConfig(BaseModel):
         match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", value.strip().lower())
         if match is None or not any(match.groups()):
             raise ValueError("must be a duration, as 8h, 90m or 2h30m")
-        return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+        seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+        if seconds > _LONGEST_DEADLINE * 3600:
+            raise ValueError(f"can be {_LONGEST_DEADLINE}h at most")
+        return seconds
 
     @field_validator("gpus_per_worker")
     @classmethod
-    def _whole_gpus_above_one(cls, value: float | None) -> float | None:
-        if value is not None and value > 1 and not float(value).is_integer():
-            raise ValueError("above 1 it must be a whole number")
+    def _at_most_one_gpu(cls, value: float | None) -> float | None:
+        if value is not None and value != 0 and not _LEAST_OF_A_GPU <= value <= 1:
+            raise ValueError(f"must be 0, or from {_LEAST_OF_A_GPU} to 1: a replica uses one GPU, or shares it")
         return value
 
     @model_validator(mode="after")

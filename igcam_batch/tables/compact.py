@@ -23,7 +23,7 @@ from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR
 COMPACT_DIR = "compact"
 FILE_SIZE = 128 << 20
 _MARK = f"{COMPACT_DIR}/compact.json"
-_ROWS_PER_GROUP = 65_536
+_ROWS_PER_GROUP, _BYTES_PER_GROUP = 65_536, 64 << 20  # in memory; whichever comes first
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ def _files(groups: Iterable[pa.Table], file_size: int) -> Iterator[tuple[bytes, 
 def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in fewer tables; none of no rows, unless that is all there is."""
     waiting: list[pa.Table] = []
-    rows = 0
+    rows = size = 0
     for table in tables:
         waiting.append(table)
-        rows += len(table)
-        if rows >= _ROWS_PER_GROUP:
+        rows, size = rows + len(table), size + table.nbytes
+        if rows >= _ROWS_PER_GROUP or size >= _BYTES_PER_GROUP:
             yield pa.concat_tables(waiting)
-            waiting, rows = [], 0
+            waiting, rows, size = [], 0, 0
     if waiting:
         yield pa.concat_tables(waiting)

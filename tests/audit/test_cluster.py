@@ -58,7 +58,7 @@ def test_more_workers_than_cpus_can_share_are_refused_with_how_many_can(nodes: N
     assert plan(workers=7).least == 7
 
 
-@given(st.integers(1, 128), st.integers(1, 12))
+@given(st.integers(1, 128), st.integers(1, 128))
 def test_a_node_that_is_full_of_replicas_still_decodes(cpus: int, workers: int) -> None:
     """As where the replicas of a lost node are started on it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -93,3 +93,37 @@ def test_a_gpu_is_shared_by_replicas_that_take_a_part_of_it(nodes: Nodes) -> Non
     assert (replicas.least, replicas.most, replicas.gpus) == (6, 6, 0.5)
     assert str(replicas) == "6 workers, 0.5 GPUs each"
     assert plan(workers="2:4", gpus_per_worker=0.5).most == 4
+
+
+def test_a_gpu_is_shared_only_by_as_many_as_fit_on_it_alone(nodes: Nodes) -> None:
+    nodes({"CPU": 8.0, "GPU": 2.0})
+    assert plan(gpus_per_worker=0.4).most == 4  # not five, of which one would take from both
+    assert that_fit(plan(gpus_per_worker=0.4), 100).least == 4
+
+
+@pytest.mark.parametrize(
+    ("cpus", "replicas", "threads"),
+    [
+        ([2, 64], 8, 8),  # the small one decodes
+        ([4, 4, 8], 4, 4),
+        ([12], 2, 6),
+        ([7], 1, 7),
+        ([16, 16], 4, 8),
+        ([1], 1, 1),
+    ],
+)
+def test_replicas_on_unequal_nodes_leave_few_cpus_idle(
+    nodes: Nodes, cpus: list[int], replicas: int, threads: int
+) -> None:
+    nodes(*({"CPU": float(count)} for count in cpus))
+    planned = plan()
+    assert (planned.least, planned.most, planned.threads) == (replicas, replicas, threads)
+    assert that_fit(planned, 1000).least == replicas
+
+
+def test_a_range_on_cpus_begins_with_what_is_there_and_may_find_room_on_nodes_that_join(nodes: Nodes) -> None:
+    nodes({"CPU": 2.0})
+    planned = plan(workers="1:64")
+    assert (planned.least, planned.most, planned.threads) == (1, 64, 2)
+    nodes({"CPU": 16.0})
+    assert (plan(workers="4:64").threads, plan(workers="1:1").threads) == (4, 8)

@@ -17,7 +17,7 @@ import igcam_batch
 from igcam_batch import InputError
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.audit.job import Summary
-from igcam_batch.audit.status import read_status
+from igcam_batch.audit.status import Status, read_status
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -172,6 +172,11 @@ def test_every_kind_of_picture_is_explained_as_its_plain_twin(tmp_path: Path, au
                 assert rows[mine]["score"] == pytest.approx(rows[theirs]["score"], rel=1e-4)
                 assert (rows[mine]["width"], rows[mine]["height"]) == (96, 80)
                 np.testing.assert_allclose(maps[mine]["heatmap"], maps[theirs]["heatmap"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_in_which_no_worker_explained_anything_has_no_pace() -> None:
+    summary = Summary(Status(1, 0, 1, 0), explained=1, failed=1, seconds=12.0, computing=0.0, output="out")
+    assert summary.line() == "1 images, 0 rows, 1 failures; 12.0 s; tables in out"
 
 
 def test_run_json_says_what_was_run(pictures: Callable[..., Path], audit: Callable[..., Summary]) -> None:

@@ -266,6 +266,19 @@ def test_a_stop_leaves_what_is_done_and_begins_nothing_more(tmp_path: Path) -> N
     assert len(list(committed_shards(store))) == 2
 
 
+def test_a_stop_that_comes_when_the_last_is_in_hand_leaves_a_finished_run(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    record = planned(store, 4, 2)
+    stop = Stop(store, PLAN)
+    cluster = Cluster(store, 0, set(), set(), 0.0)
+
+    def in_hand(pieces: Sequence[Piece], alone: bool, died: Callable[[str], None]) -> Iterator[Report]:
+        yield from cluster(pieces, alone, died)
+        stop.asked = True
+
+    assert a_run(store, record, in_hand, stop).done.images == 4  # type: ignore[arg-type]
+
+
 def test_trouble_that_lasts_ends_the_run_with_its_line(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
     record = planned(store, 4, 2)

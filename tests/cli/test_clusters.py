@@ -34,8 +34,8 @@ def test_nodes_without_a_cpu_or_a_gpu_are_told_with_the_flag_that_waits(
     done = audit(head, pictures("a.png"), tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr == (
-        "igcam-batch: the cluster has no CPU and no GPU to work on; --gpus-per-worker 1 waits for the GPUs of one that "
-        "grows\n"
+        "igcam-batch: the cluster has no CPU and no GPU to work on; of one that grows, --gpus-per-worker 1 waits for "
+        "the GPUs, and 0 for the CPUs\n"
     )
 
 

@@ -28,7 +28,7 @@ def test_it_measures_some_images_says_how_long_all_would_take_and_writes_nothing
     assert lines[1].startswith(
         "factories:small_cnn, layer features: integrated-grad-cam, --rule riemann --steps 3, fp32"
     )
-    assert re.match(r"measured on 21 images, 1 of which failed: \d+\.\d images/s on a worker, \d", lines[2])
+    assert re.match(r"measured on 21 images, 1 of which failed \(.+\): \d+\.\d images/s on a worker, \d", lines[2])
     assert re.match(r"\d worker.*: about \d+ s; [\d.e-]+ worker-hours$", lines[3])
     assert re.match(r"at 100 for a worker-hour: about \d+\.\d\d$", lines[4])
     assert re.match(r"tables: about \d+\.\d KiB$", lines[5])
@@ -55,7 +55,7 @@ def test_it_refuses_what_the_audit_would_and_knows_a_run_that_is_there(
 def test_time_cost_and_size_follow_from_what_was_measured() -> None:
     config = load_config({"input": "in", "output": "out", "model": "torchvision:resnet50"})
     replicas = Replicas(2, 8, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=None)
-    sample = Sample(8, 0, 8, explaining=0.05, decoding=0.02, loading=10, bytes=500)
+    sample = Sample(8, 0, "", 8, explaining=0.05, decoding=0.02, loading=10, bytes=500)
     found = Estimate(1_281_167, "imagefolder", 1_281_167, 1024, "layer4", replicas, cpus=2, sample=sample)
     assert list(lines_of(config, found, price=2.0)) == [
         "1281167 images in 1252 shards of 1024, --layout imagefolder",
@@ -66,3 +66,11 @@ def test_time_cost_and_size_follow_from_what_was_measured() -> None:
         "tables: about 630.0 MiB",  # 1281167 x 500 bytes and 2 x 1252 files x 8000
         "decoding would need 4 CPUs to keep up with them, and the cluster has 2",
     ]
+
+
+def test_where_no_image_could_be_explained_nothing_is_estimated() -> None:
+    config = load_config({"input": "in", "output": "out", "model": "torchvision:resnet50"})
+    replicas = Replicas(1, 1, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=None)
+    sample = Sample(8, 8, "truncated", 0, explaining=0, decoding=0.02, loading=10, bytes=0)
+    found = Estimate(100, "folder", 100, 10, "layer4", replicas, cpus=2, sample=sample)
+    assert list(lines_of(config, found, price=2.0))[2:] == ["none of the 8 images tried could be explained: truncated"]

@@ -83,6 +83,14 @@ def test_a_file_ends_at_the_size_that_is_asked_for_and_no_row_is_lost_between_fi
     assert pq.read_table(run / "compact/heatmaps").equals(read_heatmaps(str(run)))
 
 
+def test_large_maps_end_a_row_group_by_their_bytes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("igcam_batch.tables.compact._BYTES_PER_GROUP", 4 * ROWS * 7 * 7 * 4)
+    compact(str(run))
+    written = pq.ParquetFile(run / "compact/heatmaps/part-00000.parquet").metadata
+    assert written.num_row_groups > SHARDS / 4 - 1
+    assert written.num_rows == SHARDS * ROWS
+
+
 def test_it_may_be_done_again_and_leaves_no_file_of_the_first_time(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("igcam_batch.tables.compact._ROWS_PER_GROUP", ROWS)
     assert compact(str(run), file_size=1)["scores"].files == SHARDS
