@@ -113,6 +113,7 @@ def _go_on(
         connect()
         replicas = plan_replicas(config, progress.warned)
     gathering = Gathering(output, record)
+    gathering.tidy()
     with stopping(output, record.plan, deadline) as stop:
         todo = gathering.unfinished()
         if config.retry_failures:
