@@ -16,7 +16,7 @@ from igcam_batch.tables import (
 )
 from igcam_batch.tables.plan import read_plan
 from igcam_batch.tables.record import RunRecord
-from igcam_batch.tables.shards import read_shard_tables, remove_leftovers
+from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR, read_shard_tables, remove_leftovers
 
 
 @dataclass
@@ -40,12 +40,15 @@ class Gathering:
         self._shards: dict[int, _Shard] = {}
 
     def tidy(self) -> None:
-        """Remove what an earlier driver had no time to: files and pieces that a later revision has replaced."""
+        """Remove what an earlier driver had no time to: half files, and what a later revision has replaced."""
+        plan = self._record.plan
+        for directory in (SCORES_DIR, HEATMAPS_DIR, FAILURES_DIR, plan, f"{plan}/pieces"):
+            self._store.sweep(directory)
         remove_leftovers(self._store)
         done = set(committed_shards(self._store))
-        for piece in list(staged_pieces(self._store, self._record.plan)):
+        for piece in list(staged_pieces(self._store, plan)):
             if piece.shard in done and piece.revision <= read_commit(self._store, piece.shard).revision:
-                remove_pieces(self._store, self._record.plan, [piece])
+                remove_pieces(self._store, plan, [piece])
 
     def unfinished(self) -> list[Piece]:
         """What is left of the shards that are not committed: whole ones, and the rest of those begun in pieces."""

@@ -228,6 +228,9 @@ class S3Store:
             self._remove(under, keys + [found["Key"] for found in page.get("Contents", ())])
             keys = []
 
+    def sweep(self, under: str) -> None:
+        """Nothing: S3 has a PUT whole or not at all. Parts of uploads are for a bucket's lifecycle rule to remove."""
+
     def _remove(self, under: str, keys: Sequence[str]) -> None:
         with client_for(self.uri(under)) as client:
             for first in range(0, len(keys), 1000):

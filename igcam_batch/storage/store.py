@@ -118,3 +118,7 @@ class Store(Protocol):
     def delete(self, under: str) -> None:
         """Remove a file, or a directory with what it holds; nothing where there is neither."""
         ...
+
+    def sweep(self, under: str) -> None:
+        """Remove from a directory what processes left in it that were killed while they put a file."""
+        ...
