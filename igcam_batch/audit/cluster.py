@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from igcam_batch.audit.arrival import fitting, may_grow, of_nodes, wait_for
+from igcam_batch.audit.stop import keeping_sigterm
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 
@@ -68,7 +69,7 @@ def connect() -> None:
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # what Ray itself says of a process that died
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # what failed is told once, in one line
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with _stderr_aside():  # where it announces that level
+    with keeping_sigterm(), _stderr_aside():  # where it announces that level
         try:
             ray.init(include_dashboard=False, **quiet)
         except ConnectionError as error:

@@ -220,10 +220,10 @@ class TestSweep:
         kept = {".hidden", ".part.parquet", "part-000001.parquet"}
         for name in kept:
             (directory / name).touch()
-        assert len(os.listdir(directory)) == len(kept) + 1
+        assert len(list(directory.iterdir())) == len(kept) + 1
         store.sweep("scores")
         store.sweep("nowhere")
-        assert set(os.listdir(directory)) == kept
+        assert {path.name for path in directory.iterdir()} == kept
 
 
 class TestOpenStore:
