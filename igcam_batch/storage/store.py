@@ -1,6 +1,6 @@
 """What a place that holds files can do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -117,4 +117,8 @@ class Store(Protocol):
 
     def delete(self, under: str) -> None:
         """Remove a file, or a directory with what it holds; nothing where there is neither."""
+        ...
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        """Remove these files and no others, many at a time where the store can; nothing where there is none."""
         ...

@@ -74,6 +74,7 @@ def test_scores_that_lack_a_column_are_one_line(tmp_path: Path, reader: str, col
         f"{output}/scores/part-000000.parquet: has no column {column}: written by igcam-batch 0.0.1, and this is "
         f"{OURS}; audit anew into another OUTPUT"
     )
+    assert not (tmp_path / "dir").exists()
 
 
 @pytest.mark.parametrize(

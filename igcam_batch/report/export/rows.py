@@ -67,15 +67,17 @@ class Run:
         self.methods: tuple[str, ...] = tuple(method for method in there if method in methods or not methods)
         self._limit = limit
 
-    def rows(self) -> Iterator[Rows]:
-        """The rows that are wanted; of as many shards in memory as the store is asked for at a time.
+    def check(self) -> None:
+        """InputError where nothing was explained yet, or the first shard cannot be read: before anything is written."""
+        first = next(committed_shards(self._store), None)
+        if first is None:
+            raise InputError(f"{self._store.root}: holds no scores yet; `igcam-batch status` says how far it is")
+        self._read(first)
 
-        Raises:
-            InputError: nothing was explained yet.
-        """
-        images, empty = 0, True
+    def rows(self) -> Iterator[Rows]:
+        """The rows that are wanted; of as many shards in memory as the store is asked for at a time."""
+        images = 0
         for rows in ahead(self._read, committed_shards(self._store), self._store.at_once):
-            empty = False
             if self._limit is not None:
                 rows = first_images(rows, self._limit - images)
                 images += len(set(rows.scores["image_id"].to_pylist()))
@@ -83,8 +85,6 @@ class Run:
                 yield rows
             if images == self._limit:
                 return
-        if empty:
-            raise InputError(f"{self._store.root}: holds no scores yet; `igcam-batch status` says how far it is")
 
     def classes(self) -> Iterator[dict[str, Any]]:
         """What was predicted, what was explained, and for which label: each different row of those columns, by shard.
