@@ -136,7 +136,7 @@ class Destination:
         return said.get("state") if isinstance(said, dict) and said.get("program") == _PROGRAM else None
 
     def _mark(self, state: str, details: Mapping[str, Any]) -> None:
-        said = {"program": _PROGRAM, "state": state} | details
+        said = {"program": _PROGRAM, "state": state, **details}
         self._store.write(self._kind.mark, (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode())
 
     def _empty(self) -> None:
