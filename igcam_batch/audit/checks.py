@@ -47,7 +47,7 @@ def existing_run(config: AuditConfig, output: Store) -> RunRecord | None:
     """
     if config.overwrite:
         return None
-    record = read_record(output)
+    record = read_record(output, "name another directory, or --overwrite this one")
     if record is None:
         if found := strays(output):
             raise InputError(

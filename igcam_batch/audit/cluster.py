@@ -16,6 +16,7 @@ from igcam_batch.audit.arrival import fitting, may_grow, of_nodes, wait_for
 from igcam_batch.audit.stop import keeping_sigterm
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
+from igcam_batch.words import amount_in_words, plural
 
 _CPUS_OF_A_REPLICA = 8  # a CNN's forward pass gains little from more
 _ANSWERS_IN = 10  # seconds
@@ -49,8 +50,8 @@ class Replicas:
     def __str__(self) -> str:
         """As people read it: '4 workers, 1 GPU each'."""
         count = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
-        each = _amount(self.gpus, "GPU") if self.gpus else _amount(self.threads or self.cpus, "CPU thread")
-        return f"{count} worker{'s' if self.most > 1 else ''}, {each} each"
+        each = (self.gpus, "GPU") if self.gpus else (self.threads or self.cpus, "CPU thread")
+        return f"{count} {plural(self.most, 'worker')}, {amount_in_words(*each)} each"
 
 
 def connect() -> None:
@@ -137,11 +138,11 @@ def plan_replicas(config: AuditConfig, tell: Callable[[str], None] = lambda _lin
     there = fitting(of_nodes("GPU"), gpus)
     if there < _least_of(config):
         wanted = f"--gpus-per-worker {gpus:g}" + (f" --workers {config.workers}" if config.workers else "")
-        needed, has = _amount(gpus * _least_of(config), "GPU"), _amount(sum(of_nodes("GPU")), "GPU")
-        nodes = _amount(sum(node["Alive"] for node in ray.nodes()), "node")
+        needed, has = amount_in_words(gpus * _least_of(config), "GPU"), amount_in_words(sum(of_nodes("GPU")), "GPU")
+        nodes = amount_in_words(sum(node["Alive"] for node in ray.nodes()), "node")
+        cpus = amount_in_words(sum(of_nodes("CPU")), "CPU")
         raise InputError(
-            f"{wanted}: needs {needed}; the cluster has {has} on {nodes} and {_amount(sum(of_nodes('CPU')), 'CPU')}; "
-            "--gpus-per-worker 0 runs on CPUs"
+            f"{wanted}: needs {needed}; the cluster has {has} on {nodes} and {cpus}; --gpus-per-worker 0 runs on CPUs"
         )
     least, most = config.worker_range or (there, there)
     return Replicas(least, most, gpus, cpus=0, threads=None, decode_cpus=1, decoders=None)
@@ -184,7 +185,7 @@ def _on_cpus(config: AuditConfig, cpus_there: list[float]) -> Replicas:
     for_each = _share(cpus_there, min(max(suits, least), most))
     if for_each is None:
         raise InputError(
-            f"--workers {config.workers}: the cluster has {_amount(sum(cpus_there), 'CPU')}; "
+            f"--workers {config.workers}: the cluster has {amount_in_words(sum(cpus_there), 'CPU')}; "
             f"{_room_for_parts(cpus_there, _LEAST_CPUS)} at most"
         )
     cpus, threads = for_each
@@ -223,7 +224,3 @@ def _room(cpus_there: list[float], threads: int) -> int:
 def _room_for_parts(cpus_there: list[float], cpus: float) -> int:
     """How many replicas fit that have a part of a CPU, beside one that decodes."""
     return sum(int((there - _DECODE_CPUS) / cpus + 1e-9) for there in cpus_there)
-
-
-def _amount(number: float, thing: str) -> str:
-    return f"{number:g} {thing}{'' if number == 1 else 's'}"

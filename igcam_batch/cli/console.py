@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 
 from igcam_batch.audit.progress import Progress
-from igcam_batch.cli.words import duration_in_words
+from igcam_batch.words import duration_in_words
 
 _SECONDS_BETWEEN_LINES = 15.0
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from igcam_batch.audit.estimate import Estimate, Sample, decoding_cpus, seconds, size_of_tables
-from igcam_batch.cli.words import amount_in_words, duration_in_words, size_in_words
 from igcam_batch.config import AuditConfig
+from igcam_batch.words import amount_in_words, duration_in_words, size_in_words
 
 
 def lines_of(config: AuditConfig, found: Estimate, price: float | None) -> Iterator[str]:
@@ -16,9 +16,9 @@ def lines_of(config: AuditConfig, found: Estimate, price: float | None) -> Itera
         price: of a worker for an hour, if it is known.
     """
     shards = amount_in_words(found.shards, "shard")
-    yield f"{amount_in_words(found.images, 'image')} in {shards} of {found.shard_size}, --layout {found.layout}"
+    yield f"{amount_in_words(found.images, 'image')} in {shards} of {found.shard_size:,}, --layout {found.layout}"
     if found.remaining < found.images:
-        yield f"{config.output} holds this run; {found.remaining} of the images remain"
+        yield f"{config.output} holds this run; {found.remaining:,} of the images remain"
     along = f"--tolerance {config.tolerance:g}" if config.tolerance else f"--rule {config.rule} --steps {config.steps}"
     yield f"{config.model}, layer {found.layer}: {', '.join(config.method)}, {along}, {config.precision}"
     if found.sample is None:

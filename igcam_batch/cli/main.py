@@ -10,8 +10,8 @@ from rich.table import Table
 from igcam_batch import __version__
 from igcam_batch.cli.export import export
 from igcam_batch.cli.options import audit_flags, given, reached
-from igcam_batch.cli.words import amount_in_words, size_in_words
 from igcam_batch.errors import InputError
+from igcam_batch.words import amount_in_words, size_in_words
 
 _TABLE_WIDTH = 100  # a log file has no width of its own
 EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130  # 75: EX_TEMPFAIL, to be run again

@@ -34,4 +34,4 @@ def this_process() -> str:
 def refusal(place: str, owner: str) -> InputError:
     """The error for who comes second; `owner` is what the first wrote, or whatever lies there."""
     said = " ".join(owner.split())[:_LONGEST_OWNER] or "who did not leave a name"
-    return InputError(f"OUTPUT {place}: another audit writes to it ({said}); wait for it, or stop it")
+    return InputError(f"{place}: another igcam-batch writes to it ({said}); wait for it, or stop it")

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,6 +166,17 @@ class LocalStore:
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+        self._remove_empty(target)
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        """Remove files, one by one."""
+        for path in paths:
+            target = self._root / path
+            target.unlink(missing_ok=True)
+            self._remove_empty(target)
+
+    def _remove_empty(self, target: Path) -> None:
+        """Remove the directories that held what was removed, and hold nothing now."""
         for parent in target.parents:  # a directory is there for its files, as in an object store
             if parent == self._root or not parent.is_relative_to(self._root):
                 break

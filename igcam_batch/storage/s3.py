@@ -5,8 +5,9 @@ import functools
 import io
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, BinaryIO
@@ -29,6 +30,7 @@ _MULTIPART = 64 * _MIB
 _PAUSES = (0.2, 1.0, 3.0)  # seconds before a body that broke off is asked for again
 _CONFLICT_PAUSES = (0.2, 0.5, 1.0, 2.0)
 _PROBE_SECONDS = 10
+_KEYS_OF_A_DELETE = 1000
 _ANOTHER = "its ETag is another"
 
 
@@ -231,10 +233,16 @@ class S3Store:
     def sweep(self, under: str) -> None:
         """Nothing: S3 has a PUT whole or not at all. Parts of uploads are for a bucket's lifecycle rule to remove."""
 
+    def delete_files(self, paths: Iterable[str]) -> None:
+        """Remove objects, a thousand with a request."""
+        keys = map(self._key, paths)
+        while some := list(islice(keys, _KEYS_OF_A_DELETE)):
+            self._remove("", some)
+
     def _remove(self, under: str, keys: Sequence[str]) -> None:
         with client_for(self.uri(under)) as client:
-            for first in range(0, len(keys), 1000):
-                some = [{"Key": key} for key in keys[first : first + 1000]]
+            for first in range(0, len(keys), _KEYS_OF_A_DELETE):
+                some = [{"Key": key} for key in keys[first : first + _KEYS_OF_A_DELETE]]
                 answer = client.delete_objects(Bucket=self._bucket, Delete={"Objects": some, "Quiet": True})
                 if failed := answer.get("Errors"):
                     raise ClientError({"Error": failed[0]}, "DeleteObjects")

@@ -1,6 +1,6 @@
 """What a place that holds files can do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -121,4 +121,8 @@ class Store(Protocol):
 
     def sweep(self, under: str) -> None:
         """Remove from a directory what processes left in it that were killed while they put a file."""
+        ...
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        """Remove these files and no others, many at a time where the store can; nothing where there is none."""
         ...

@@ -9,16 +9,19 @@ import pyarrow.parquet as pq
 from igcam_batch.errors import InputError
 
 
-def read_parquet(file: BinaryIO, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None) -> pa.Table:
+def read_parquet(
+    file: BinaryIO | pq.ParquetFile, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
+) -> pa.Table:
     """Some columns, in the order asked for, and some row groups of a file; None: all.
 
-    Starts no thread: one of Arrow's that lets go of a Python file's bytes while Python exits aborts the process
-    (apache/arrow issue 34314), so neither `pq.read_table` nor the default options will do.
+    Takes also a file whose footer is read already. Starts no thread: one of Arrow's that lets go of a Python file's
+    bytes while Python exits aborts the process (apache/arrow issue 34314), so neither `pq.read_table` nor the default
+    options will do.
 
     Raises:
         InputError: the file has no such column.
     """
-    parquet = pq.ParquetFile(file, pre_buffer=False)
+    parquet = file if isinstance(file, pq.ParquetFile) else pq.ParquetFile(file, pre_buffer=False)
     names = parquet.schema_arrow.names
     if unknown := [name for name in columns or () if name not in names]:
         raise InputError(f"columns {', '.join(unknown)}: no such column; there are: {', '.join(names)}")

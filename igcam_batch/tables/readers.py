@@ -10,16 +10,18 @@ from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
 from igcam_batch.storage.ahead import ahead
 from igcam_batch.tables.parquet import read_parquet
-from igcam_batch.tables.schemas import FAILURES, SCORES, heatmap_array
+from igcam_batch.tables.schemas import FAILURES, heatmap_array
 from igcam_batch.tables.shards import (
     FAILURES_DIR,
     HEATMAPS_DIR,
     SCORES_DIR,
     committed_shards,
     companions,
+    open_table,
     part_name,
     read_commit,
     read_shard_tables,
+    read_table,
 )
 
 
@@ -42,25 +44,24 @@ def score_tables(output: str) -> Iterator[pa.Table]:
 
 
 def explained_shards(output: str) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Scores and heatmaps of each committed shard, in their order, a row of the one for each row of the other."""
+    """`explained_shard` of each committed shard, in their order."""
     store = _reached(output)
+    yield from ahead(lambda shard: explained_shard(store, shard), committed_shards(store), store.at_once)
 
-    def read(shard: int) -> tuple[pa.Table, pa.Table]:
-        scores, heatmaps, _ = read_shard_tables(store, shard, read_commit(store, shard))
-        for name in SCORES.names:
-            if name not in scores.column_names:
-                raise InputError(
-                    f"{store.root}: scores of shard {shard} have no column {name}: they are of another version of "
-                    "igcam-batch; audit anew into another OUTPUT"
-                )
-        if not all(scores[key].equals(heatmaps[key]) for key in ("image_id", "target", "method")):
-            raise InputError(
-                f"{store.root}: scores and heatmaps of shard {shard} are not of the same rows; delete its scores, and "
-                "the same audit makes its images again"
-            )
-        return scores, heatmaps
 
-    yield from ahead(read, committed_shards(store), store.at_once)
+def explained_shard(store: Store, shard: int) -> tuple[pa.Table, pa.Table]:
+    """Scores and heatmaps of a committed shard, a row of the one for each row of the other.
+
+    Raises:
+        InputError: they are of another version, or not of the same rows.
+    """
+    scores, heatmaps, _ = read_shard_tables(store, shard, read_commit(store, shard))
+    if not all(scores[key].equals(heatmaps[key]) for key in ("image_id", "target", "method")):
+        raise InputError(
+            f"{store.root}: scores and heatmaps of shard {shard} are not of the same rows; delete its scores, and "
+            "the same audit makes its images again"
+        )
+    return scores, heatmaps
 
 
 def read_heatmaps(
@@ -113,7 +114,7 @@ def iter_heatmaps(
     wanted = {name: of for name, of in _wanted(image_ids, targets, methods) if of is not None}
 
     def read(path: str) -> pa.Table:
-        with store.open(path) as file:
+        with open_table(store, path) as file:
             if not wanted:
                 return read_parquet(file, columns)
             keys = read_parquet(file, list(wanted))
@@ -183,12 +184,8 @@ def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: p
 
 def tables_of(store: Store, directory: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """One of the tables, `scores`, `heatmaps` or `failures`, a committed shard at a time, in their order."""
-
-    def read(path: str) -> pa.Table:
-        with store.open(path) as file:
-            return read_parquet(file, columns).replace_schema_metadata(None)
-
-    yield from ahead(read, _files(store, directory), store.at_once)
+    paths = _files(store, directory)
+    yield from ahead(lambda path: read_table(store, path, columns), paths, store.at_once)
 
 
 def _files(store: Store, directory: str) -> Iterator[str]:

@@ -14,6 +14,8 @@ from igcam_batch.images import Recipe
 from igcam_batch.storage import Store
 
 RUN_FILE = "run.json"
+ANEW = "audit anew into another OUTPUT"
+"""The way out for a command that only reads a run which this version cannot read."""
 _LIBRARIES = ("igcam-batch", "ray", "torch", "torchvision", "timm", "pyarrow", "numpy", "pillow")
 
 
@@ -68,8 +70,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
 
 
-def read_record(store: Store) -> RunRecord | None:
+def read_record(store: Store, way_out: str = ANEW) -> RunRecord | None:
     """The record of the run that OUTPUT holds, or None where it holds none.
+
+    Args:
+        store: OUTPUT.
+        way_out: of the error, as the command has one.
 
     Raises:
         InputError: there is a run.json that is not ours.
@@ -79,9 +85,19 @@ def read_record(store: Store) -> RunRecord | None:
     try:
         return RunRecord.model_validate_json(store.read(RUN_FILE))
     except ValidationError:
-        raise InputError(
-            f"{store.uri(RUN_FILE)}: not written by this version of igcam-batch; name another OUTPUT, or --overwrite it"
-        ) from None
+        raise InputError(f"{store.uri(RUN_FILE)}: {written_by(store)}; {way_out}") from None
+
+
+def written_by(store: Store) -> str:
+    """What wrote the run in OUTPUT, as far as run.json says, and what reads it; for the error where they differ."""
+    ours = version("igcam-batch")
+    try:
+        theirs = json.loads(store.read(RUN_FILE))["versions"]["igcam-batch"]
+    except (OSError, ValueError, LookupError, TypeError):
+        theirs = ours
+    if theirs == ours:
+        return f"not written by this igcam-batch, {ours}"
+    return f"written by igcam-batch {theirs}, and this is {ours}"
 
 
 def write_record(store: Store, record: RunRecord) -> None:

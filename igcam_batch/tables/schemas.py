@@ -86,6 +86,9 @@ def carried_names(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
+HEATMAPS = ("image_id", "target", "method", "heatmap")
+"""The columns of `heatmaps_schema`, whatever the maps' shape and type."""
+
 FAILURES = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),

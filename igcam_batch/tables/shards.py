@@ -8,7 +8,8 @@ heatmaps and failures are theirs, by the number of the revision. Those of an ear
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -18,9 +19,11 @@ from igcam_batch.errors import InputError
 from igcam_batch.storage import Store
 from igcam_batch.storage.ahead import ahead
 from igcam_batch.tables.parquet import read_parquet
-from igcam_batch.tables.schemas import FAILURES
+from igcam_batch.tables.record import ANEW, written_by
+from igcam_batch.tables.schemas import FAILURES, HEATMAPS, SCORES
 
 SCORES_DIR, HEATMAPS_DIR, FAILURES_DIR = "scores", "heatmaps", "failures"
+_COLUMNS = {SCORES_DIR: SCORES.names, HEATMAPS_DIR: HEATMAPS, FAILURES_DIR: FAILURES.names}
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 _COMPANION = re.compile(r"part-(\d{6,})(?:-(\d+))?\.parquet")
 _IMAGES, _FAILED, _REVISION = b"igcam.images", b"igcam.failed", b"igcam.revision"
@@ -152,13 +155,35 @@ def _revisions(store: Store, directory: str) -> Iterator[tuple[int, list[int], i
 
 
 def read_shard_tables(store: Store, shard: int, commit: Committed) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Scores, heatmaps and failures of a committed shard."""
+    """Scores, heatmaps and failures of a committed shard; errors as for `open_table`."""
     companion = part_name(shard, commit.revision)
     return (
-        _read(store, f"{SCORES_DIR}/{part_name(shard)}"),
-        _read(store, f"{HEATMAPS_DIR}/{companion}"),
-        _read(store, f"{FAILURES_DIR}/{companion}") if commit.failed else FAILURES.empty_table(),
+        read_table(store, f"{SCORES_DIR}/{part_name(shard)}"),
+        read_table(store, f"{HEATMAPS_DIR}/{companion}"),
+        read_table(store, f"{FAILURES_DIR}/{companion}") if commit.failed else FAILURES.empty_table(),
     )
+
+
+def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some columns of one of a shard's files; None: all. Errors as for `open_table`, and for a column there is not."""
+    with open_table(store, path) as parquet:
+        return read_parquet(parquet, columns).replace_schema_metadata(None)
+
+
+@contextmanager
+def open_table(store: Store, path: str) -> Iterator[pq.ParquetFile]:
+    """One of a shard's files. Whoever reads one reads it here, and so finds every column of this version in it.
+
+    Raises:
+        InputError: it lacks one, as the tables of another version do.
+    """
+    with store.open(path) as file:
+        parquet = pq.ParquetFile(file, pre_buffer=False)
+        there = parquet.schema_arrow.names
+        if missing := [name for name in _COLUMNS[path.partition("/")[0]] if name not in there]:
+            columns = f"column{'s' * (len(missing) > 1)} {', '.join(missing)}"
+            raise InputError(f"{store.uri(path)}: has no {columns}: {written_by(store)}; {ANEW}")
+        yield parquet
 
 
 def remove_revision(store: Store, shard: int, revision: int) -> None:
@@ -172,8 +197,3 @@ def to_parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())
-
-
-def _read(store: Store, path: str) -> pa.Table:
-    with store.open(path) as file:
-        return read_parquet(file).replace_schema_metadata(None)

@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_a_second_driver_is_refused(
     assert code == 0, err
     other, _, refusal = ended(second)
     assert other == EXIT_INPUT, refusal
-    assert f"OUTPUT {output}: another audit writes to it (host " in refusal
+    assert f"{output}: another igcam-batch writes to it (host " in refusal
     assert_same_but(output, undisturbed)
 
 

@@ -76,7 +76,7 @@ def refused(store: Store) -> str:
 class TestEveryStore:
     def test_a_living_owner_is_named_and_keeps_it(self, store, owner):
         owner(store)
-        line = f"OUTPUT {store.root}: another audit writes to it (host h, pid 123, since then); wait for it, or stop it"
+        line = f"{store.root}: another igcam-batch writes to it (host h, pid 123, since then); wait for it, or stop it"
         assert refused(store) == line
         assert refused(store) == line
 

@@ -140,6 +140,13 @@ class TestWriteAndDelete:
         assert paths(store) == ["ab", "d"]
         assert not store.exists("a/.hidden")
 
+    def test_delete_files_removes_those_and_nothing_beside_or_below_them(self, store):
+        for path in ("a/1", "a/10", "a/b/2", "a/.hidden", "b", "b2"):
+            store.write(path, b"x")
+        store.delete_files(path for path in ("a/1", "b", "a/b/2", "nowhere/3"))
+        assert paths(store) == ["a/10", "b2"]
+        assert store.exists("a/.hidden")
+
     def test_a_reader_sees_the_old_file_or_the_new_never_a_part(self, store):
         size = 3_000_000
         store.write("table", b"A" * size)

@@ -1,6 +1,7 @@
 """run.json: written, read back, and compared."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ def store(tmp_path: Path) -> LocalStore:
     return open_store(str(tmp_path))
 
 
+OURS = re.escape(versions()["igcam-batch"])
 RECORD = RunRecord(
     state="running",
     config={"input": "/data", "steps": 50, "mean": None, "method": ["grad-cam"], "class-map": {"猫": 281}},
@@ -61,8 +63,13 @@ class TestRecord:
     @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"state": "finished"'])
     def test_a_file_that_is_not_ours_is_named(self, store, content):
         store.write("run.json", content)
-        with pytest.raises(InputError, match=f"^{store.root}/run.json: not written by .*--overwrite"):
+        with pytest.raises(InputError, match=rf"^{store.root}/run.json: not written by this igcam-batch, {OURS}; "):
             read_record(store)
+
+    def test_of_one_of_another_version_that_version_is_named(self, store):
+        store.write("run.json", b'{"state": "done", "versions": {"igcam-batch": "0.0.1"}}')
+        with pytest.raises(InputError, match=rf"run.json: written by igcam-batch 0\.0\.1, and this is {OURS}; name X$"):
+            read_record(store, "name X")
 
     def test_one_of_a_later_version_with_more_in_it_is_read(self, store):
         content = json.loads(RECORD.model_dump_json()) | {"weather": "fine"}

@@ -27,6 +27,7 @@ from igcam_batch.tables import (
     readers,
 )
 from igcam_batch.tables.parquet import read_parquet
+from igcam_batch.tables.shards import open_table
 
 SHAPE = (3, 5)
 
@@ -311,12 +312,17 @@ class TestReadSomeHeatmaps:
         np.testing.assert_array_equal(array(first), array(read_heatmaps(run.root, size=(6, 4)))[:2])
 
     def test_maps_of_shards_without_such_rows_are_not_read(self, run, monkeypatch):
-        read = []
+        opened, read = [], []
+
+        def opening(store, path):
+            opened.append(Path(path).name[5:11])
+            return open_table(store, path)
 
         def noting(file, columns=None, groups=None):
-            read.append((Path(file.name).name[5:11], columns, groups))
+            read.append((opened[-1], columns, groups))
             return read_parquet(file, columns, groups)
 
+        monkeypatch.setattr(readers, "open_table", opening)
         monkeypatch.setattr(readers, "read_parquet", noting)
         read_heatmaps(run.root, image_ids=["d"])
         assert read == [

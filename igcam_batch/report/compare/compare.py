@@ -1,5 +1,7 @@
 """Compare two runs: tables of what changed, and a page to look at."""
 
+import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +17,19 @@ from igcam_batch.report.compare.galleries import GALLERIES
 from igcam_batch.report.compare.join import Matched, Pairs, join
 from igcam_batch.report.compare.page import Comparison, write_page
 from igcam_batch.report.compare.runs import Side, sides
+from igcam_batch.report.destination import Destination, Kind
 from igcam_batch.report.galleries import Picked
 from igcam_batch.storage import Store, open_store
 from igcam_batch.tables import to_parquet
 
 _EDGES = ("mean", "low", "high")
 CHANGES_DIR, DIFFERENCES_FILE, PAGE_FILE = "changes", "differences.parquet", "comparison.html"
+COMPARISON = Kind(
+    "a comparison",
+    "--output",
+    "comparison.json",
+    re.compile(rf"{CHANGES_DIR}/part-\d{{6,}}\.parquet|differences\.parquet|comparison\.html"),
+)
 
 DIFFERENCES = pa.schema(
     [
@@ -69,27 +78,34 @@ def compare(
 ) -> Compared:
     """Pair the rows of two runs by image and class, and write what changed to a directory.
 
-    Writes comparison.html, differences.parquet (means and paired differences) and changes/ (a row for each pair).
+    Writes comparison.html, differences.parquet (means and paired differences) and changes/ (a row for each pair), and
+    comparison.json, the mark by which the directory is known; first beside it, so that a comparison that fails leaves
+    what was there.
 
     Args:
         output_a: OUTPUT of an audit, finished or not.
         output_b: OUTPUT of another audit of the same images.
-        directory: a path or s3://..., where the three are written.
+        directory: a path or s3://..., where they are written: empty, or an earlier comparison.
         method_a: of the first run; None: as `sides` says.
         method_b: of the second.
         images: in each gallery of the page at most; 0: none.
         overwrite: whether an earlier comparison in `directory` is replaced.
 
     Raises:
-        InputError: one is no audit; they have no image and class in common; or `directory` holds a comparison.
+        InputError: one is no audit, or of another version; they have no image and class in common; or `directory` holds
+            a comparison, or anything else.
     """
     a, b = sides(output_a, output_b, method_a, method_b)
-    store = open_store(directory)
-    store.probe()
-    if store.exists(DIFFERENCES_FILE) and not overwrite:
-        raise InputError(f"{directory}: holds a comparison; --overwrite it, or name another --output")
-    for place in (CHANGES_DIR, DIFFERENCES_FILE, PAGE_FILE):
-        store.delete(place)
+    destination = Destination(directory, COMPARISON, overwrite)
+    with tempfile.TemporaryDirectory(prefix="igcam-comparison-") as place:
+        staged = open_store(place)
+        compared = _write(a, b, staged, images)
+        of = {"a": a.output, "b": b.output, "methods": [a.method, b.method]}
+        destination.put(staged, of | {"pairs": compared.matched.pairs, "images": compared.matched.images})
+    return compared
+
+
+def _write(a: Side, b: Side, store: Store, images: int) -> Compared:
     matched = Matched()
     found: Differences | None = None
     picked = [Picked(gallery, images) for gallery in GALLERIES] if images else []

@@ -16,7 +16,7 @@ from igcam_batch.attribution.upsample import upsample
 from igcam_batch.images import Recipe
 from igcam_batch.models.classes import ClassNames
 from igcam_batch.report.export.boxes import THRESHOLD, pseudo_box
-from igcam_batch.report.export.destination import plain_name
+from igcam_batch.report.export.names import plain_name
 from igcam_batch.report.export.rows import Run
 from igcam_batch.report.export.spool import Spool
 from igcam_batch.report.export.written import Written

@@ -1,14 +1,16 @@
 """One export, whole."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from igcam_batch.errors import InputError
 from igcam_batch.report.colours import ColoursName
-from igcam_batch.report.export.destination import mark, open_destination
+from igcam_batch.report.destination import Destination
+from igcam_batch.report.export.names import EXPORT
 from igcam_batch.report.export.rows import Run
 from igcam_batch.report.export.written import Written
 from igcam_batch.report.originals import Originals
+from igcam_batch.storage import Store
 
 FormName = Literal["overlay", "numpy", "fiftyone", "coco"]
 FORMS: tuple[FormName, ...] = get_args(FormName)
@@ -34,7 +36,8 @@ def export(
 
     Args:
         output: OUTPUT of an audit, finished or not.
-        directory: a path or an `s3://` URI; empty, or an earlier export with `overwrite`.
+        directory: a path or an `s3://` URI; empty, or an earlier export with `overwrite`, or one that was not finished.
+            Where the export fails, nothing is left there.
         form: which.
         methods: whose rows; none: every method's.
         limit: images at most; None: all.
@@ -44,7 +47,8 @@ def export(
         overwrite: whether an earlier export is replaced.
 
     Raises:
-        InputError: `output` holds no run, `directory` holds something else, or an option is not of this form.
+        InputError: `output` holds no run, or one of another version; `directory` holds something else; or an option is
+            not of this form.
     """
     given = {"size": size, "threshold": threshold, "colours": colours}
     options = {name: value for name, value in given.items() if value is not None}
@@ -52,23 +56,28 @@ def export(
         if form not in _TAKES[name]:
             raise InputError(f"--{name}: is of --format {' and '.join(_TAKES[name])}, not of {form}")
     run, originals = Run(output, methods, limit), Originals(output)
-    to = open_destination(directory, overwrite)
+    destination = Destination(directory, EXPORT, overwrite)
+    run.check()
+    details = {"format": form, "of": output, "methods": run.methods, "limit": limit} | options
+    with destination.anew(details) as to:
+        written = _write(form, run, originals, to, options)
+        details |= {"rows": written.rows, "images": written.images, "left out": written.gone}
+    return written
+
+
+def _write(form: FormName, run: Run, originals: Originals, to: Store, options: dict[str, Any]) -> Written:
     if form == "overlay":
         from igcam_batch.report.export.overlay import write_overlays
 
-        written = write_overlays(run, originals, to, **options)  # type: ignore[arg-type]
-    elif form == "numpy":
+        return write_overlays(run, originals, to, **options)
+    if form == "numpy":
         from igcam_batch.report.export.arrays import write_arrays
 
-        written = write_arrays(run, to, size=size)
-    elif form == "fiftyone":
+        return write_arrays(run, to, **options)
+    if form == "fiftyone":
         from igcam_batch.report.export.fiftyone import write_fiftyone
 
-        written = write_fiftyone(run, originals, to)
-    else:
-        from igcam_batch.report.export.coco import write_coco
+        return write_fiftyone(run, originals, to)
+    from igcam_batch.report.export.coco import write_coco
 
-        written = write_coco(run, originals, to, **options)  # type: ignore[arg-type]
-    details = {"state": "finished", "format": form, "of": output, "methods": run.methods, "limit": limit} | options
-    mark(to, details | {"rows": written.rows, "images": written.images, "left out": written.gone})
-    return written
+    return write_coco(run, originals, to, **options)

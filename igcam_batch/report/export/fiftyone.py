@@ -16,7 +16,7 @@ from PIL import Image
 from igcam_batch.images import Recipe
 from igcam_batch.names import METRICS, metric_column
 from igcam_batch.report.colours import relative
-from igcam_batch.report.export.destination import file_name, plain_name
+from igcam_batch.report.export.names import file_name, plain_name
 from igcam_batch.report.export.rows import Rows, Run
 from igcam_batch.report.export.spool import Spool
 from igcam_batch.report.export.written import Written

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.report.colours import ColoursName, colour_heatmaps
-from igcam_batch.report.export.destination import file_name, plain_name
+from igcam_batch.report.export.names import file_name, plain_name
 from igcam_batch.report.export.rows import Rows, Run
 from igcam_batch.report.export.written import Written
 from igcam_batch.report.originals import Original, Originals

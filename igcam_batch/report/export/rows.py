@@ -11,12 +11,11 @@ import pyarrow as pa
 from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
 from igcam_batch.storage.ahead import ahead
-from igcam_batch.tables.readers import tables_of
+from igcam_batch.tables.readers import explained_shard, tables_of
 from igcam_batch.tables.record import RunRecord, read_record
-from igcam_batch.tables.shards import SCORES_DIR, committed_shards, read_commit, read_shard_tables
+from igcam_batch.tables.shards import SCORES_DIR, committed_shards
 
 _CLASSES = ["label", "predicted", "predicted_name", "target", "target_name", "target_source"]
-_KEYS = ("image_id", "target", "method")
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,17 @@ class Run:
         self.methods: tuple[str, ...] = tuple(method for method in there if method in methods or not methods)
         self._limit = limit
 
-    def rows(self) -> Iterator[Rows]:
-        """The rows that are wanted; of as many shards in memory as the store is asked for at a time.
+    def check(self) -> None:
+        """InputError where nothing was explained yet, or the first shard cannot be read: before anything is written."""
+        first = next(committed_shards(self._store), None)
+        if first is None:
+            raise InputError(f"{self._store.root}: holds no scores yet; `igcam-batch status` says how far it is")
+        self._read(first)
 
-        Raises:
-            InputError: nothing was explained yet.
-        """
-        images, empty = 0, True
+    def rows(self) -> Iterator[Rows]:
+        """The rows that are wanted; of as many shards in memory as the store is asked for at a time."""
+        images = 0
         for rows in ahead(self._read, committed_shards(self._store), self._store.at_once):
-            empty = False
             if self._limit is not None:
                 rows = first_images(rows, self._limit - images)
                 images += len(set(rows.scores["image_id"].to_pylist()))
@@ -84,8 +85,6 @@ class Run:
                 yield rows
             if images == self._limit:
                 return
-        if empty:
-            raise InputError(f"{self._store.root}: holds no scores yet; `igcam-batch status` says how far it is")
 
     def classes(self) -> Iterator[dict[str, Any]]:
         """What was predicted, what was explained, and for which label: each different row of those columns, by shard.
@@ -96,12 +95,10 @@ class Run:
             yield from table.group_by(_CLASSES).aggregate([]).to_pylist()
 
     def _read(self, shard: int) -> Rows:
-        scores, heatmaps, _ = read_shard_tables(self._store, shard, read_commit(self._store, shard))
+        scores, heatmaps = explained_shard(self._store, shard)
         wanted = np.isin(scores["method"].to_numpy(zero_copy_only=False).astype(str), self.methods)
-        scores = scores.filter(pa.array(wanted))
-        places = {key: place for place, key in enumerate(_keys(heatmaps))}
         maps = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
-        return Rows(shard, scores, maps[[places[key] for key in _keys(scores)]])
+        return Rows(shard, scores.filter(pa.array(wanted)), maps[wanted])
 
 
 def first_images(rows: Rows, images: int) -> Rows:
@@ -110,7 +107,3 @@ def first_images(rows: Rows, images: int) -> Rows:
     wanted = set(list(dict.fromkeys(ids))[:images])
     stop = sum(image_id in wanted for image_id in ids)  # those of an image follow one another
     return Rows(rows.shard, rows.scores.slice(0, stop), rows.maps[:stop])
-
-
-def _keys(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    return zip(*(table[name].to_pylist() for name in _KEYS), strict=True)

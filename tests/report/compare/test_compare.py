@@ -43,6 +43,10 @@ def rows_of(directory: Path) -> list[dict]:
     return sorted(table.to_pylist(), key=lambda row: int(row["image_id"].partition(".")[0]))
 
 
+def files_of(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
 def test_differences_are_of_the_same_image_and_class(tmp_path: Path) -> None:
     a, b, _, _ = two_runs(tmp_path)
     compared = compare(a, b, str(tmp_path / "cmp"))
@@ -138,12 +142,44 @@ def test_runs_without_a_pair_are_told_and_nothing_is_left(
 def test_an_earlier_comparison_is_not_lost(tmp_path: Path) -> None:
     a, b, _, _ = two_runs(tmp_path)
     compare(a, b, str(tmp_path / "cmp"), images=0)
-    with pytest.raises(InputError, match=r"cmp: holds a comparison; --overwrite it, or name another --output"):
+    with pytest.raises(InputError, match=r"cmp: holds a comparison; name another --output, or --overwrite it"):
         compare(b, a, str(tmp_path / "cmp"), images=0)
     compare(b, a, str(tmp_path / "cmp"), images=0, overwrite=True)
-    with pytest.raises(InputError, match=r"holds no audit"):
-        compare(a, str(tmp_path / "nothing"), str(tmp_path / "cmp"), overwrite=True)
-    assert (tmp_path / "cmp" / "differences.parquet").exists()
+    before = files_of(tmp_path / "cmp")
+    apart = write_run(tmp_path / "c", [score("z.png")], blob(3, 3)[None])
+    for other, said in ((str(tmp_path / "nothing"), "holds no audit"), (apart, "no image in common")):
+        with pytest.raises(InputError, match=said):
+            compare(a, other, str(tmp_path / "cmp"), overwrite=True)
+    assert files_of(tmp_path / "cmp") == before
+
+
+def test_an_earlier_comparison_outlives_one_that_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, _, _ = two_runs(tmp_path)
+    compare(a, b, str(tmp_path / "cmp"), images=0)
+    before = files_of(tmp_path / "cmp")
+    monkeypatch.setattr("igcam_batch.report.compare.page.render", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compare(b, a, str(tmp_path / "cmp"), images=0, overwrite=True)
+    assert files_of(tmp_path / "cmp") == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("mine", ["changes/my-notes.md", "comparison.html", "thesis.tex"])
+def test_a_directory_of_the_users_is_refused_and_kept(tmp_path: Path, mine: str, overwrite: bool) -> None:
+    a, b, _, _ = two_runs(tmp_path)
+    (tmp_path / "project" / mine).parent.mkdir(parents=True)
+    (tmp_path / "project" / mine).write_text("mine")
+    with pytest.raises(InputError, match=rf"holds {mine}, which is no part of a comparison; name another --output"):
+        compare(a, b, str(tmp_path / "project"), overwrite=overwrite)
+    assert files_of(tmp_path / "project") == {mine: b"mine"}
+
+
+def test_the_runs_themselves_are_no_place_for_it(tmp_path: Path) -> None:
+    a, b, _, _ = two_runs(tmp_path)
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match=r"which is no part of a comparison"):
+        compare(a, b, a, overwrite=True)
+    assert files_of(tmp_path) == before
 
 
 def test_the_page_names_what_differs_first_and_shows_what_changed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from finished_runs import METHODS
 import igcam_batch
 from igcam_batch.errors import InputError
 from igcam_batch.report.export.rows import Run
-from igcam_batch.tables.shards import read_shard_tables
+from igcam_batch.tables.readers import explained_shard
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -37,11 +37,11 @@ def test_those_of_an_image_come_together(voc_run: str) -> None:
 def test_a_shard_is_read_when_its_rows_are_asked_for_and_not_before(voc_run: str, monkeypatch) -> None:
     read = []
 
-    def noting(store, shard, commit):
+    def noting(store, shard):
         read.append(shard)
-        return read_shard_tables(store, shard, commit)
+        return explained_shard(store, shard)
 
-    monkeypatch.setattr("igcam_batch.report.export.rows.read_shard_tables", noting)
+    monkeypatch.setattr("igcam_batch.report.export.rows.explained_shard", noting)
     some = Run(voc_run).rows()
     next(some)
     assert read == [0]

@@ -1,0 +1,70 @@
+"""Numbers, times and names as people read them, in a terminal or on a page."""
+
+from datetime import UTC, datetime
+from unicodedata import bidirectional
+
+_NO_BREAK = "\u00a0"
+_FIRST_STRONG, _POP = "\u2068", "\u2069"  # Unicode's isolate, whose direction is that of its first strong letter
+_ISOLATES = dict.fromkeys(range(0x2066, 0x206A))  # within a name they would end ours
+_TURNING = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
+
+
+def duration_in_words(seconds: float) -> str:
+    """As '3 h 20 min'."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def size_in_words(number: float) -> str:
+    """Bytes, as '31.4 MiB'."""
+    for unit, power in (("TiB", 4), ("GiB", 3), ("MiB", 2)):
+        if number >= 1024**power:
+            return f"{number / 1024**power:.1f} {unit}"
+    return f"{number / 1024:.1f} KiB"
+
+
+def amount_in_words(number: float, thing: str, things: str = "") -> str:
+    """As '1 image' or '2,000 images'; `things`, where the plural is more than an s."""
+    said = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{said} {plural(number, thing, things)}"
+
+
+def plural(number: float, thing: str, things: str = "") -> str:
+    """The thing's name after that number."""
+    return thing if number == 1 else things or f"{thing}s"
+
+
+def percentage(share: float | None, digits: int = 0) -> str:
+    """0.1234 -> '12 %', which no line breaks in two; where there is no value, a dash."""
+    if share is None or share != share:
+        return "–"
+    return f"{100 * share:.{digits}f}{_NO_BREAK}%"
+
+
+def time_in_words(iso: str) -> str:
+    """ISO 8601 with its zone, as '2026-11-28 02:01 UTC'; what is no time is given as it is."""
+    try:
+        time = datetime.fromisoformat(iso).astimezone(UTC)
+    except ValueError:
+        return iso
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def setting_in_words(value: object) -> str:
+    """What a setting was."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def isolated(name: str) -> str:
+    """A name for use in a sentence: where its letters run from right to left, those around it stay in their order.
+
+    Unicode's isolates (UAX 9) do what `<bdi>` does and need no markup. A name that turns nothing is given as it is.
+    """
+    if not any(bidirectional(letter) in _TURNING for letter in name):
+        return name
+    return f"{_FIRST_STRONG}{name.translate(_ISOLATES)}{_POP}"
