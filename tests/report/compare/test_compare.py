@@ -8,9 +8,10 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from drawings import picture
 from rich.console import Console
 from rich.table import Table
-from written_runs import METHOD, blob, score, write_run
+from written_runs import METHOD, SIDE, blob, score, write_run
 
 from igcam_batch.errors import InputError
 from igcam_batch.report.agreement import rank_correlation
@@ -242,6 +243,18 @@ def test_the_page_names_what_differs_first_and_shows_what_changed(tmp_path: Path
     assert re.findall(r'class="id"><bdi>(.*?)</bdi>', shown) == ["59.png", "58.png", "57.png"]
     settings = re.findall(r'<tr><th scope="row">(.*?)</th><td class="text id">', page)
     assert settings.index("model") < settings.index("steps")
+
+
+@pytest.mark.parametrize("gone", [(), ("a",), ("b",), ("a", "b")])
+def test_images_that_are_gone_of_either_run_are_counted_on_the_page(tmp_path: Path, gone: tuple[str, ...]) -> None:
+    picture(1, (SIDE, SIDE)).save(tmp_path / "x.png")
+    a, b = (
+        write_run(tmp_path / name, [score("x.png")], blob(3, at)[None], images=None if name in gone else tmp_path)
+        for name, at in (("a", 3), ("b", 5))
+    )
+    compare(a, b, str(tmp_path / "cmp"))
+    page = (tmp_path / "cmp" / "comparison.html").read_text("utf-8")
+    assert len(re.findall(r"\b1 images? could not be fetched", page)) == bool(gone)
 
 
 def test_the_page_of_the_docs_has_every_column_and_its_queries_run(
