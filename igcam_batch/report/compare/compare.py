@@ -149,7 +149,7 @@ def _take(store: Store, part: int, pairs: Pairs, found: Differences, picked: Seq
 
 def _table(found: Differences) -> pa.Table:
     rows: list[dict[str, Any]] = [
-        {"metric": name, "better": better(name, change) or None, "rows": change.rows, "images": change.images}
+        {"metric": name, "better": better(name, change), "rows": change.rows, "images": change.images}
         | _edges("a", one)
         | _edges("b", other)
         | _edges("change", change)
