@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from igcam_batch.audit.arrival import fitting, may_grow, of_nodes, wait_for
+from igcam_batch.audit.stop import keeping_sigterm
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.words import amount_in_words, plural
@@ -65,9 +66,11 @@ def connect() -> None:
         return
     _refuse_a_silent_address(os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side otherwise talks into the terminal
+    if not sys.stderr.isatty():
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # what Ray itself says of a process that died
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # what failed is told once, in one line
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with _stderr_aside():  # where it announces that level
+    with keeping_sigterm(), _stderr_aside():  # where it announces that level
         try:
             ray.init(include_dashboard=False, **quiet)
         except ConnectionError as error:

@@ -5,10 +5,18 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from igcam_batch.storage import Store
-from igcam_batch.tables import Piece, commit_pieces, committed_shards, read_commits, remove_pieces, staged_pieces
+from igcam_batch.tables import (
+    Piece,
+    commit_pieces,
+    committed_shards,
+    read_commit,
+    read_commits,
+    remove_pieces,
+    staged_pieces,
+)
 from igcam_batch.tables.plan import read_plan
 from igcam_batch.tables.record import RunRecord
-from igcam_batch.tables.shards import read_shard_tables
+from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR, read_shard_tables, remove_leftovers
 
 
 @dataclass
@@ -30,6 +38,17 @@ class Gathering:
     def __init__(self, store: Store, record: RunRecord) -> None:
         self._store, self._record = store, record
         self._shards: dict[int, _Shard] = {}
+
+    def tidy(self) -> None:
+        """Remove what an earlier driver had no time to: half files, and what a later revision has replaced."""
+        plan = self._record.plan
+        for directory in (SCORES_DIR, HEATMAPS_DIR, FAILURES_DIR, plan, f"{plan}/pieces"):
+            self._store.sweep(directory)
+        remove_leftovers(self._store)
+        done = set(committed_shards(self._store))
+        for piece in list(staged_pieces(self._store, plan)):
+            if piece.shard in done and piece.revision <= read_commit(self._store, piece.shard).revision:
+                remove_pieces(self._store, plan, [piece])
 
     def unfinished(self) -> list[Piece]:
         """What is left of the shards that are not committed: whole ones, and the rest of those begun in pieces."""

@@ -19,7 +19,7 @@ from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
 from igcam_batch.audit.rounds import Execute, Rounds
 from igcam_batch.audit.status import Status, count_commits
-from igcam_batch.audit.stop import stopping
+from igcam_batch.audit.stop import ending_at_sigterm, stopping
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.models import LoadedModel, load_model
@@ -89,7 +89,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     config = absolute(config)
     place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
     check_places(place, output)
-    with output.claim(CLAIM, this_process()) as claim:
+    with ending_at_sigterm(), output.claim(CLAIM, this_process()) as claim:
         return _go_on(config, place, output, progress, claim, began, deadline)
 
 
@@ -113,6 +113,7 @@ def _go_on(
         connect()
         replicas = plan_replicas(config, progress.warned)
     gathering = Gathering(output, record)
+    gathering.tidy()
     with stopping(output, record.plan, deadline) as stop:
         todo = gathering.unfinished()
         if config.retry_failures:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -55,8 +55,6 @@ def stop_asked(store: Store, plan: str) -> bool:
 def stopping(store: Store, plan: str, deadline: float | None = None) -> Iterator[Stop]:
     """While the block runs, a first SIGTERM asks the run to stop, and another ends it at once with a StoppedError.
 
-    Signals reach the main thread alone; in any other, nothing is changed.
-
     Args:
         store: OUTPUT.
         plan: directory of the run's plan.
@@ -87,16 +85,42 @@ def _at(moment: float | None, call: Callable[[], None]) -> Iterator[None]:
         timer.cancel()
 
 
+def _on_sigterm(stop: Stop) -> AbstractContextManager[None]:
+    def terminated() -> None:
+        if stop.asked:
+            raise StoppedError("stopped at once")
+        stop.ask("stopped")
+
+    return _at_sigterm(terminated)
+
+
+def ending_at_sigterm() -> AbstractContextManager[None]:
+    """While the block runs, and is not in a `stopping`, SIGTERM is a StoppedError: it plans, or waits for a cluster."""
+
+    def terminated() -> None:
+        raise StoppedError("stopped before any image was explained")
+
+    return _at_sigterm(terminated)
+
+
 @contextmanager
-def _on_sigterm(stop: Stop) -> Iterator[None]:
+def keeping_sigterm() -> Iterator[None]:
+    """Give SIGTERM back to who had it: Ray takes it where it is begun, and that of a run is of more use."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _at_sigterm(call: Callable[[], None]) -> Iterator[None]:
+    """Signals reach the main thread alone; in any other, nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def terminated(_number: int, _frame: FrameType | None) -> None:
-        if stop.asked:
-            raise StoppedError("stopped at once")
-        stop.ask("stopped")
+        call()
 
     before = signal.signal(signal.SIGTERM, terminated)
     try:

@@ -4,13 +4,15 @@ from typing import Any
 
 import click
 
+from igcam_batch.cli.options import reached
+
 _FORMS = ("overlay", "numpy", "fiftyone", "coco")  # as report.export.export has them; here, as that imports much
 _COLOURS = ("inferno", "viridis", "turbo")
 
 
 @click.command()
-@click.argument("output", metavar="OUTPUT")
-@click.argument("directory", metavar="DIR")
+@click.argument("output", metavar="OUTPUT", callback=reached)
+@click.argument("directory", metavar="DIR", callback=reached)
 @click.option("--format", "form", required=True, type=click.Choice(_FORMS), help="what to write")
 @click.option("--method", "methods", multiple=True, metavar="NAME", help="whose rows; may be repeated  [default: all]")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="images at most")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from igcam_batch import __version__
 from igcam_batch.cli.export import export
-from igcam_batch.cli.options import audit_flags, given
+from igcam_batch.cli.options import audit_flags, given, reached
 from igcam_batch.errors import InputError
 from igcam_batch.words import amount_in_words, size_in_words
 
@@ -98,7 +98,7 @@ def plan(config: str | None, sample: int, price: float | None, **flags: Any) -> 
 
 
 @commands.command()
-@click.argument("output", metavar="OUTPUT")
+@click.argument("output", metavar="OUTPUT", callback=reached)
 def status(output: str) -> None:
     """Say how many images of a run are planned, scored, failed, and remaining."""
     from igcam_batch.audit.status import read_status
@@ -111,7 +111,7 @@ def status(output: str) -> None:
 
 
 @commands.command()
-@click.argument("output", metavar="OUTPUT")
+@click.argument("output", metavar="OUTPUT", callback=reached)
 @click.option(
     "--file-size", default=128, show_default=True, type=click.IntRange(1, 4096), metavar="MIB", help="of each file"
 )
@@ -126,7 +126,7 @@ def compact(output: str, file_size: int) -> None:
 
 
 @commands.command()
-@click.argument("output", metavar="OUTPUT")
+@click.argument("output", metavar="OUTPUT", callback=reached)
 @click.option(
     "--images", default=12, show_default=True, type=click.IntRange(0, 200), metavar="N", help="in each gallery; 0: none"
 )
@@ -141,9 +141,16 @@ def report(output: str, images: int) -> None:
 
 
 @commands.command()
-@click.argument("output_a", metavar="OUTPUT_A")
-@click.argument("output_b", metavar="OUTPUT_B")
-@click.option("--output", default="comparison", show_default=True, metavar="DIR", help="where page and tables go")
+@click.argument("output_a", metavar="OUTPUT_A", callback=reached)
+@click.argument("output_b", metavar="OUTPUT_B", callback=reached)
+@click.option(
+    "--output",
+    default="comparison",
+    show_default=True,
+    metavar="DIR",
+    callback=reached,
+    help="where page and tables go",
+)
 @click.option("--method-a", metavar="NAME", help="of OUTPUT_A  [default: one that both have]")
 @click.option("--method-b", metavar="NAME", help="of OUTPUT_B")
 @click.option(

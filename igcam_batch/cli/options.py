@@ -21,6 +21,14 @@ def audit_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def reached(_context: click.Context, _parameter: click.Parameter, place: str) -> str:
+    """For an argument that names a place: as it was typed; InputError, within seconds, where it cannot be reached."""
+    from igcam_batch.storage import open_store
+
+    open_store(place).probe()
+    return place
+
+
 def given(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags that were typed."""
     return {name: value for name, value in flags.items() if value not in (None, ())}

@@ -21,7 +21,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.sources.place import MANIFESTS, PARQUET
 from igcam_batch.storage import Store
 
-_BLOCK = 16 << 20  # bytes of CSV at a time
+_BLOCK = 1 << 20  # bytes of CSV at a time; with larger ones the pool keeps as much more as there are rows
 _HEADER = 1 << 20  # bytes at the beginning of a CSV in which its header ends
 _LINES = 8192  # of JSON at a time
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from igcam_batch.storage.claim import Claim
 from igcam_batch.storage.local_claim import claim_directory
 from igcam_batch.storage.store import ChangedError, Entry, Version
 
+_BESIDE = re.compile(r"\..+\.[0-9a-f]{32}")  # what a file is called until it is whole
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # FAT, some FUSE and network file systems
 
 _Identity = tuple[int, int]  # device and inode
@@ -182,6 +184,13 @@ class LocalStore:
                 parent.rmdir()
             except OSError:  # it holds something, or is not there
                 break
+
+    def sweep(self, under: str) -> None:
+        """Remove the hidden files that `_beside` makes."""
+        directory = self._root / under
+        for path in directory.iterdir() if directory.is_dir() else ():
+            if _BESIDE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

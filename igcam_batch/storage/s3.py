@@ -230,6 +230,9 @@ class S3Store:
             self._remove(under, keys + [found["Key"] for found in page.get("Contents", ())])
             keys = []
 
+    def sweep(self, under: str) -> None:
+        """Nothing: S3 has a PUT whole or not at all. Parts of uploads are for a bucket's lifecycle rule to remove."""
+
     def delete_files(self, paths: Iterable[str]) -> None:
         """Remove objects, a thousand with a request."""
         keys = map(self._key, paths)

@@ -119,6 +119,10 @@ class Store(Protocol):
         """Remove a file, or a directory with what it holds; nothing where there is neither."""
         ...
 
+    def sweep(self, under: str) -> None:
+        """Remove from a directory what processes left in it that were killed while they put a file."""
+        ...
+
     def delete_files(self, paths: Iterable[str]) -> None:
         """Remove these files and no others, many at a time where the store can; nothing where there is none."""
         ...

@@ -4,6 +4,7 @@ A shard is a range of its rows, so what is stored does not depend on how the wor
 """
 
 import io
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -45,7 +46,7 @@ def write_plan(store: Store, tables: Iterable[pa.Table], directory: str = PLAN_D
     store.delete(directory)
     images = 0
     labels: dict[str, str] = {}
-    ids: list[np.ndarray] = []
+    hashes = array("q")
     groups = _in_groups(tables, ROWS_PER_GROUP)
     for number in range(1_000_000):
         of_file = list(islice(groups, ROWS_PER_FILE // ROWS_PER_GROUP))
@@ -57,9 +58,9 @@ def write_plan(store: Store, tables: Iterable[pa.Table], directory: str = PLAN_D
                 writer.write_table(group)
                 images += len(group)
                 _add_labels(labels, group)
-                ids.append(_hashes(group))
+                hashes.frombytes(_hashes(group["image_id"]).tobytes())
         store.write(plan_file(directory, number), sink.getvalue())
-    _refuse_twins(store, directory, ids)
+    _refuse_twins(store, directory, hashes)
     return Planned(images, dict(sorted(labels.items())))
 
 
@@ -134,19 +135,25 @@ def _add_labels(labels: dict[str, str], group: pa.Table) -> None:
             labels.setdefault(label, image_id)
 
 
-def _hashes(group: pa.Table) -> np.ndarray:
-    return np.fromiter(map(hash, group["image_id"].to_pylist()), dtype=np.int64, count=len(group))
+def _hashes(image_ids: pa.ChunkedArray) -> np.ndarray:
+    return np.fromiter(map(hash, image_ids.to_pylist()), dtype=np.int64, count=len(image_ids))
 
 
-def _refuse_twins(store: Store, directory: str, ids: list[np.ndarray]) -> None:
-    """InputError where two images have one id: by their hashes, eight bytes an image, and then by themselves."""
-    hashes = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
-    ids.clear()
-    ordered = np.sort(hashes)
-    for twin in ordered[1:][ordered[1:] == ordered[:-1]]:
-        seen: dict[str, int] = {}
-        for row in np.flatnonzero(hashes == twin).tolist():
-            image_id = read_plan(store, row, row + 1, directory)["image_id"][0].as_py()
+def _refuse_twins(store: Store, directory: str, hashes: "array[int]") -> None:
+    """InputError where two images have one id: by their hashes, eight bytes an image, and then by themselves.
+
+    The hashes are sorted where they are.
+    """
+    ordered = np.frombuffer(hashes, dtype=np.int64)
+    ordered.sort()
+    twins = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(twins):
+        return
+    seen: dict[str, int] = {}
+    for first in range(0, len(ordered), ROWS_PER_FILE):
+        ids = read_plan(store, first, min(first + ROWS_PER_FILE, len(ordered)), directory, ["image_id"])["image_id"]
+        for place in np.flatnonzero(np.isin(_hashes(ids), twins)).tolist():
+            image_id, row = ids[place].as_py(), first + place
             if image_id in seen:
                 raise InputError(
                     f"image_id {image_id}: images {seen[image_id] + 1} and {row + 1} of INPUT both have it; a column "

@@ -35,7 +35,7 @@ def read_scores(output: str, columns: Sequence[str] | None = None) -> pa.Table:
     Raises:
         InputError: `output` holds no scores, or they have no such column.
     """
-    return _read(open_store(output), SCORES_DIR, columns)
+    return _read(_reached(output), SCORES_DIR, columns)
 
 
 def score_tables(output: str) -> Iterator[pa.Table]:
@@ -45,7 +45,7 @@ def score_tables(output: str) -> Iterator[pa.Table]:
 
 def explained_shards(output: str) -> Iterator[tuple[pa.Table, pa.Table]]:
     """`explained_shard` of each committed shard, in their order."""
-    store = open_store(output)
+    store = _reached(output)
     yield from ahead(lambda shard: explained_shard(store, shard), committed_shards(store), store.at_once)
 
 
@@ -110,7 +110,7 @@ def iter_heatmaps(
     on disk, some in S3.
     """
     shape = None if size is None else _shape(size)
-    store = open_store(output)
+    store = _reached(output)
     wanted = {name: of for name, of in _wanted(image_ids, targets, methods) if of is not None}
 
     def read(path: str) -> pa.Table:
@@ -163,7 +163,14 @@ def _wanted(
 
 def read_failures(output: str) -> pa.Table:
     """The failure table: one row for each image that could not be explained; empty where there was none."""
-    return _read(open_store(output), FAILURES_DIR, None, schema=FAILURES)
+    return _read(_reached(output), FAILURES_DIR, None, schema=FAILURES)
+
+
+def _reached(output: str) -> Store:
+    """The store; InputError, within seconds, where it cannot be reached."""
+    store = open_store(output)
+    store.probe()
+    return store
 
 
 def _read(store: Store, directory: str, columns: Sequence[str] | None, schema: pa.Schema | None = None) -> pa.Table:

@@ -119,22 +119,39 @@ def companions(store: Store, directory: str) -> Iterator[tuple[int, str]]:
     Of heatmaps, a shard with files of one revision alone needs no look at its scores. A shard without failures means
     none of the files that are there.
     """
+    for shard, _, meant in _revisions(store, directory):
+        if meant is not None:
+            yield shard, f"{directory}/{part_name(shard, meant)}"
+
+
+def remove_leftovers(store: Store) -> None:
+    """Remove what committed shards have in `heatmaps` and `failures` and do not mean.
+
+    As where a process ended between the commit of a revision and the removal of the one before. Readers of ours pass it
+    by; others read whatever lies in a directory.
+    """
+    for directory in (HEATMAPS_DIR, FAILURES_DIR):
+        for shard, there, meant in _revisions(store, directory):
+            for revision in there:
+                if revision != meant:
+                    store.delete(f"{directory}/{part_name(shard, revision)}")
+
+
+def _revisions(store: Store, directory: str) -> Iterator[tuple[int, list[int], int | None]]:
+    """Each committed shard with files in `heatmaps` or `failures`: the revisions there are, and the one it means."""
     there: dict[int, list[int]] = {}
     for entry in store.list(directory, recursive=False):
         if match := _COMPANION.fullmatch(entry.path.rpartition("/")[2]):
             there.setdefault(int(match[1]), []).append(int(match[2] or 0))
 
-    def meant(shard: int) -> tuple[int, str] | None:
-        (revision, *more) = there[shard]
-        if more or directory == FAILURES_DIR:
-            commit = read_commit(store, shard)
-            if directory == FAILURES_DIR and not commit.failed:
-                return None
-            revision = commit.revision
-        return shard, f"{directory}/{part_name(shard, revision)}"
+    def of(shard: int) -> tuple[int, list[int], int | None]:
+        if directory == HEATMAPS_DIR and len(there[shard]) == 1:
+            return shard, there[shard], there[shard][0]
+        commit = read_commit(store, shard)
+        means_any = directory == HEATMAPS_DIR or commit.failed
+        return shard, there[shard], commit.revision if means_any else None
 
-    with_files = (shard for shard in committed_shards(store) if shard in there)
-    yield from (found for found in ahead(meant, with_files, store.at_once) if found)
+    yield from ahead(of, (shard for shard in committed_shards(store) if shard in there), store.at_once)
 
 
 def read_shard_tables(store: Store, shard: int, commit: Committed) -> tuple[pa.Table, pa.Table, pa.Table]:

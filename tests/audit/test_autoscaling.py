@@ -11,6 +11,7 @@ import pytest
 from ray_heads import Head, free_ports, ray_head
 
 import igcam_batch
+from igcam_batch.cli.main import EXIT_STOPPED
 
 pytestmark = pytest.mark.xdist_group("autoscaling")
 TESTS = Path(__file__).parents[1]
@@ -60,11 +61,17 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield head
 
 
-def audit(head: Head, images: Path, output: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
-    settings = ("--model", "factories:slow", "--steps", "5", "--shard-size", "2", *flags)
+def begun(head: Head, images: Path, output: Path, *flags: str) -> "subprocess.Popen[str]":
+    settings = ("--model", "factories:slow", "--steps", "20", "--shard-size", "2", "--batch-size", "1", *flags)
     command = [sys.executable, "-m", "igcam_batch", "audit", str(images), str(output), *settings]
     environment = os.environ | head.environment | {"RAY_ADDRESS": head.address}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def audit(head: Head, images: Path, output: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    with begun(head, images, output, *flags) as process:
+        out, err = process.communicate(timeout=400)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def test_more_gpus_than_it_can_ever_have_are_refused_after_a_bounded_wait(
@@ -85,4 +92,23 @@ def test_it_grows_when_an_audit_needs_gpus_and_each_actor_has_its_own_node(
     images = pictures(*(f"{number:02}.png" for number in range(40)))
     done = audit(growing, images, tmp_path / "out", "--workers", "1:2", "--gpus-per-worker", "1")
     assert done.returncode == 0, done.stderr
-    assert len(set(igcam_batch.read_scores(str(tmp_path / "out"))["image_id"].to_pylist())) == 40
+    assert sorted(igcam_batch.read_scores(str(tmp_path / "out"))["image_id"].to_pylist()) == sorted(
+        path.name for path in images.iterdir()
+    )
+    workers = json.loads((tmp_path / "out" / "run.json").read_text())["workers"]
+    assert len({worker["pid"] for worker in workers}) == 2
+    assert [worker["gpu"] for worker in workers] == ["0", "0"]  # the only one of its node
+
+
+def test_a_stop_while_it_waits_for_gpus_says_that_it_can_be_resumed(
+    growing: Head, pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    images, output = pictures("a.png"), tmp_path / "out"
+    with begun(growing, images, output, "--workers", "50", "--gpus-per-worker", "1") as process:
+        assert process.stderr is not None
+        assert "waiting up to 600 s for GPUs: 50 needed" in process.stderr.readline()
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == EXIT_STOPPED
+    assert "igcam-batch: stopped before any image was explained; what was committed is kept" in err
+    assert not [path for path in output.rglob("*") if path.is_file() and path.name != ".claim"]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from drawings import picture
 from promise import assert_same_but
 
 from igcam_batch import InputError
@@ -16,7 +17,7 @@ from igcam_batch.audit.progress import Silent
 from igcam_batch.config import load_config
 
 pytestmark = pytest.mark.xdist_group("faults")
-NAMES = tuple(f"{index:02d}.png" for index in range(24))
+IMAGES = 24
 
 
 class Mischief(Silent):
@@ -31,17 +32,29 @@ class Mischief(Silent):
             self._what = None
 
 
-@pytest.fixture
-def explain(ray_cluster: None, pictures: Callable[..., Path]) -> Callable[..., Summary]:
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    for number in range(IMAGES):
+        picture(number).save(root / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def explain(ray_cluster: None, images: Path) -> Callable[..., Summary]:
     """Run an audit of 24 pictures: `explain(output, mischief)`."""
-    images = pictures(*NAMES)
 
     def run(output: Path, what: Callable[[], object] = lambda: None) -> Summary:
         places = {"input": str(images), "output": str(output)}
-        settings = {"model": "factories:slow", "steps": 2, "shard-size": 2, "batch-size": 1}
+        settings = {"model": "factories:slow", "steps": 2, "shard-size": 2, "batch-size": 1, "workers": 1}
         return run_audit(load_config(places | settings), Mischief(what))
 
     return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(explain: Callable[..., Summary], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return explain(tmp_path_factory.mktemp("undisturbed") / "out").output
 
 
 @pytest.fixture
@@ -56,25 +69,46 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_a_full_disk_ends_the_run_and_room_on_it_lets_it_go_on(
-    explain: Callable[..., Summary], disk: Path, tmp_path: Path
+def fill(disk: Path) -> None:
+    with (disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def close(disk: Path) -> None:
+    """Have OUTPUT be read-only, though files in it may be open: whoever asks for a path gets to the mount above it."""
+    subprocess.run(["mount", "--bind", disk / "out", disk / "out"], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", disk / "out"], check=True)
+
+
+def reopen(disk: Path) -> None:
+    subprocess.run(["umount", "--lazy", disk / "out"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("disturb", "mend", "says"),
+    [
+        (fill, lambda disk: (disk / "ballast").unlink(), "No space left on device"),
+        (close, reopen, "Read-only file system"),
+    ],
+    ids=["full", "read-only"],
+)
+def test_a_disk_that_takes_no_more_ends_the_run_and_once_mended_it_goes_on(
+    explain: Callable[..., Summary],
+    disk: Path,
+    undisturbed: str,
+    disturb: Callable[[Path], None],
+    mend: Callable[[Path], None],
+    says: str,
 ) -> None:
-    undisturbed = explain(tmp_path / "undisturbed").output
-    ballast = disk / "ballast"
-
-    def fill() -> None:
-        with ballast.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-
-    with pytest.raises(IncompleteError, match=r"/out/.*: No space left on device; what was committed is kept"):
-        explain(disk / "out", fill)
-    left = [path for path in (disk / "out").rglob("*") if path.is_file()]
+    with pytest.raises(IncompleteError, match=rf"/out.*: {says}; what was committed is kept"):
+        explain(disk / "out", lambda: disturb(disk))
+    left = [path for path in (disk / "out").rglob("*") if path.is_file() and path.name != ".claim"]
     assert {path.suffix for path in left} == {".parquet", ".json"}
     assert all(path.stat().st_size for path in left)
-    ballast.unlink()
+    mend(disk)
     summary = explain(disk / "out")
-    assert summary.explained < len(NAMES)
+    assert 0 < summary.explained < IMAGES
     assert_same_but(summary.output, undisturbed)
 
 
@@ -84,7 +118,14 @@ def test_a_read_only_output_is_refused_before_anything_begins(explain: Callable[
         explain(disk / "out")
 
 
-def test_an_output_that_goes_away_ends_the_run(explain: Callable[..., Summary], tmp_path: Path) -> None:
-    output = tmp_path / "out"
+def test_an_output_that_goes_away_ends_the_run_and_once_back_it_goes_on(
+    explain: Callable[..., Summary], undisturbed: str, tmp_path: Path
+) -> None:
+    output, away = tmp_path / "out", tmp_path / "away"
     with pytest.raises(IncompleteError, match=r"/out.*: (the run's plan is gone|No such file)"):
-        explain(output, lambda: shutil.rmtree(output, ignore_errors=True))
+        explain(output, lambda: output.rename(away))
+    shutil.rmtree(output, ignore_errors=True)  # an empty directory, at most
+    away.rename(output)
+    summary = explain(output)
+    assert 0 < summary.explained < IMAGES
+    assert_same_but(summary.output, undisturbed)

@@ -217,6 +217,38 @@ def test_a_run_that_is_killed_while_in_pieces_goes_on_with_those_it_has(tmp_path
     assert second.explained < 8  # what was there was not done again
 
 
+@pytest.mark.parametrize("last", ["remove_revision", "remove_pieces"])
+def test_what_a_driver_had_no_time_to_remove_the_next_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    store = LocalStore(str(tmp_path))
+    record = planned(store, 8, 4)
+    a_run(store, record, Cluster(store, 0, {1, 2}, set(), 0.0))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def retry(broken: set[int]) -> None:
+        gathering = Gathering(store, record)
+        gathering.tidy()
+        for report in Cluster(store, 0, broken, set(), 0.0)(gathering.failed(), False, print):
+            gathering.add(report.outcome.piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"igcam_batch.tables.pieces.{last}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            retry({2})  # so that a failure is left
+    retry(set())
+    scores, heatmaps, failed = tables(tmp_path)
+    assert failed == []
+    assert len(scores) == len(heatmaps) == 8
+    there = (path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("part-*.parquet"))
+    assert sorted(name for name in there if not name.startswith("plan/0/part")) == [
+        *("heatmaps/part-000000-2.parquet", "heatmaps/part-000001.parquet"),
+        *("scores/part-000000.parquet", "scores/part-000001.parquet"),
+    ]
+
+
 def test_images_are_not_blamed_where_those_that_worked_no_longer_do(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
     record = planned(store, 12, 4)

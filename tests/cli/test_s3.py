@@ -81,3 +81,27 @@ def test_a_bucket_that_is_not_there_is_told_within_seconds(
     assert len(ran.err.splitlines()) == 1
     assert time.monotonic() - began < 60  # seconds; the rest is for a busy machine
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status", "{}"),
+        ("report", "{}"),
+        ("compact", "{}"),
+        ("export", "{}", "there", "--format", "numpy"),
+        ("export", "here", "{}", "--format", "numpy"),
+        ("compare", "here", "{}"),
+        ("compare", "here", "there", "--output", "{}"),
+    ],
+    ids=" ".join,
+)
+def test_every_command_tells_at_once_that_a_bucket_is_not_there(
+    bucket: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run(*(word.format("s3://there-is-no-such-bucket/out") for word in command))
+    assert ran.code == 2
+    assert ran.err.startswith("igcam-batch: s3://there-is-no-such-bucket/out: no such bucket")
+    assert len(ran.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -208,6 +208,24 @@ class TestWrite:
         assert happened == [b"new", "rename", "directory"]
 
 
+class TestSweep:
+    def test_removes_what_a_process_left_that_was_killed_while_it_wrote_and_nothing_else(self, store):
+        program = (
+            "import os, signal, sys; from igcam_batch.storage import LocalStore, local\n"
+            "os.fsync = lambda _file: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "LocalStore(sys.argv[1]).write('scores/part-000000.parquet', b'half')"
+        )
+        subprocess.run([sys.executable, "-c", program, store.root], check=False)
+        directory = Path(store.root) / "scores"
+        kept = {".hidden", ".part.parquet", "part-000001.parquet"}
+        for name in kept:
+            (directory / name).touch()
+        assert len(list(directory.iterdir())) == len(kept) + 1
+        store.sweep("scores")
+        store.sweep("nowhere")
+        assert {path.name for path in directory.iterdir()} == kept
+
+
 class TestOpenStore:
     def test_takes_a_path_a_home_and_a_file_uri(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
