@@ -75,7 +75,7 @@ def _context(comparison: Comparison, decks: Sequence[Deck]) -> dict[str, Any]:
         "alike": rows[len(names) :],
         "galleries": galleries,
         "pairs": pairs,
-        "missing": decks[0].missing,
+        "missing": len(decks[0].gone | decks[1].gone),
         "columns": names,
         "classes": _classes(found),
         "class_count": len(found.classes),

@@ -59,9 +59,14 @@ class Deck:
     maps: dict[str, dict[str, Any]]
 
     @property
+    def gone(self) -> set[str]:
+        """Ids of the images that could not be had."""
+        return {card.image_id for card in self.cards.values() if card.picture is None}
+
+    @property
     def missing(self) -> int:
-        """How many images could not be had."""
-        return len({card.image_id for card in self.cards.values() if card.picture is None})
+        """How many they are."""
+        return len(self.gone)
 
 
 def deal(output: str, wanted: Collection[Key], method: str) -> Deck:
