@@ -121,9 +121,7 @@ class TestCommit:
         commit(store, 3, "a", failed=("b",))
         path = Path(store.root) / table / "part-000003.parquet"
         path.write_bytes(path.read_bytes()[:-20])
-        with pytest.raises(
-            InputError, match=rf"^{path}: is no whole Parquet file .*delete scores/part-000003"
-        ):
+        with pytest.raises(InputError, match=rf"^{path}: is no whole Parquet file .*delete scores/part-000003"):
             read(store.root)
 
     @pytest.mark.parametrize("puts", [0, 1, 2])
