@@ -28,6 +28,14 @@ class Cause:
     images: int = 0
 
 
+def all_failed(output: str, failed: int) -> str:
+    """What to say of a run in which every image that was reached failed, `failed` in number."""
+    worst = causes(output)[0]
+    some = "" if worst.images == failed else f", {worst.images:,} of them"
+    subject = "the one image that was reached" if failed == 1 else f"all {failed:,} images that were reached"
+    return f"{subject} failed{some} with: {worst.stage}: {worst.error}"
+
+
 def causes(output: str) -> list[Cause]:
     """The causes of a run's failures, the most frequent first."""
     found: dict[tuple[str, str], Cause] = {}

@@ -37,7 +37,7 @@ GALLERIES = (
     Gallery(
         "sure-elsewhere",
         "Sure, and looking elsewhere",
-        f"A confidence of {SURE:g} or more, with little of the attention inside the boxes: confidence x (1 - EBPG).",
+        f"A confidence of {SURE:g} or more, with little of the attention inside the boxes: confidence × (1 − EBPG).",
         lambda rows: np.where(rows["confidence"] >= SURE, rows["confidence"] * (1 - rows["ebpg"]), np.nan),
     ),
     Gallery(

@@ -13,7 +13,7 @@ GALLERIES = (
     ),
     Gallery(
         "predicted",
-        "Predicted otherwise",
+        "Predictions differ",
         "The two models give different classes; where their confidences in this one differ most.",
         lambda rows: np.where(rows["otherwise"] == 1, abs(rows["confidence"]), np.nan),
     ),
