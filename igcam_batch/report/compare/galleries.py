@@ -10,6 +10,7 @@ GALLERIES = (
         "Looks elsewhere",
         "The lowest rank correlation (Spearman) between the two maps.",
         lambda rows: 1 - rows["rank_correlation"],
+        lambda number: f"rank correlation {1 - number:.2f}".replace("-", "−"),
     ),
     Gallery(
         "predicted",

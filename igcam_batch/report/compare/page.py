@@ -60,6 +60,7 @@ def _context(comparison: Comparison, decks: Sequence[Deck]) -> dict[str, Any]:
     galleries = [
         {"key": picked.gallery.key, "title": picked.gallery.title, "meaning": picked.gallery.meaning}
         | {"ranked": picked.ranked, "cards": [decks[0].names[shown.image_id, shown.target] for shown in picked.shown]}
+        | {"says": [picked.gallery.says(shown.number) for shown in picked.shown]}
         for picked in comparison.galleries
     ]
     names = [_NAMES.get(name) or WORDINGS[name].heading for name in found.columns]

@@ -136,7 +136,7 @@ def _galleries(seen: Survey, deck: Deck) -> list[dict[str, Any]]:
     for place, gallery in enumerate(GALLERIES):
         every = {method: of[place] for method, of in seen.galleries.items() if of[place].shown}
         methods = {method: _picked(picked, deck) for method, picked in every.items()}
-        first = methods.get(seen.method, {"words": "", "cards": []})
+        first = methods.get(seen.method, {"words": "", "cards": [], "says": []})
         about = {"key": gallery.key, "title": gallery.title, "meaning": gallery.meaning}
         found.append(about | first | {"methods": methods})
     return [gallery for gallery in found if gallery["methods"]]
@@ -146,6 +146,7 @@ def _picked(picked: Picked, deck: Deck) -> dict[str, Any]:
     return {
         "words": f"{len(picked.shown)} of {amount_in_words(picked.ranked, 'row')}.",
         "cards": [deck.names[shown.image_id, shown.target] for shown in picked.shown],
+        "says": [picked.gallery.says(shown.number) for shown in picked.shown],
     }
 
 
@@ -262,7 +263,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("Input", f"{record.model.recipe.size} pixels, {record.model.recipe.resize}"),
         ("Started", time_in_words(record.started)),
         ("Finished", time_in_words(record.finished) if record.finished else "not yet"),
-        ("Working time", f"{record.seconds:,.0f} s"),
+        ("Working time", f"{record.seconds:,.0f} s, with starting up and loading the model"),
         ("Workers", f"{len(record.workers)} on {', '.join(devices)}" if record.workers else "none yet"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
     ]

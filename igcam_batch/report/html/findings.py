@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from igcam_batch.report.cues import NothingSeenError, write_clusters
+from igcam_batch.report.cues.columns import REGIONS
 from igcam_batch.report.cues.grouping import FEWEST
 from igcam_batch.report.cues.suspicion import ENOUGH, LEAST
 from igcam_batch.report.html.cards import Deck, Key
@@ -87,11 +88,10 @@ def nothing_odd(groups: Sequence[Group]) -> str:
 
 
 def by_class(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """The classes whose attention differs most from the others', of those where it is known."""
+    """The most suspicious classes; of equally suspicious ones first the one that differs most from the others."""
     found = []
-    for group in groups:
-        if group["kind"] != "class":
-            continue
+    classes = [group for group in groups if group["kind"] == "class"]
+    for group in sorted(classes, key=lambda group: (-group["suspicion"], -_most_apart(group)))[:_MOST_CLASSES]:
         corner = max(_CORNERS, key=lambda corner: (group[corner] or 0) - (group[f"usual_{corner}"] or 0))
         found.append(
             {
@@ -103,7 +103,13 @@ def by_class(groups: Sequence[Group]) -> list[dict[str, Any]]:
                 **{name: group[name] for name in ("border", "usual_border", "outside", "usual_outside")},
             }
         )
-    return found[:_MOST_CLASSES]
+    return found
+
+
+def _most_apart(group: Group) -> float:
+    """The largest difference of a share of its attention from that in other classes."""
+    shares = [(group[name], group[f"usual_{name}"]) for name in REGIONS]
+    return max((own - usual for own, usual in shares if own is not None and usual is not None), default=0.0)
 
 
 def _title(group: Group) -> str:

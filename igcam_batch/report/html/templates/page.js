@@ -62,9 +62,10 @@ function rank(method) {
     part.hidden = !picked;
     if (!picked) continue;
     part.querySelector("[data-words]").textContent = picked.words;
-    part.querySelector("ul").replaceChildren(...picked.cards.map((name) => {
-      const item = element("li");
-      item.append(pool[name].cloneNode(true));
+    part.querySelector("ul").replaceChildren(...picked.cards.map((name, place) => {
+      const item = element("li"), card = pool[name].cloneNode(true);
+      card.querySelector(".says").textContent = picked.says[place];
+      item.append(card);
       return item;
     }));
   }
