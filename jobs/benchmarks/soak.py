@@ -18,11 +18,11 @@ from PIL import Image
 
 from benchmarks.goals import Goal
 from benchmarks.sheet import console, machine, said, show, write_json
-from igcam_batch.audit.status import Status, read_status
 from igcam_batch.storage import open_store
 from igcam_batch.tables import committed_shards
 from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.shards import SCORES_DIR, part_name
+from igcam_batch.tables.status import Status, read_status
 
 _MIB = 2**20
 _SLACK = 1.05  # of the memory in the second quarter of a run
