@@ -1,9 +1,11 @@
 """Numbers, times and names as people read them, in a terminal or on a page."""
 
+import re
 from datetime import UTC, datetime
 from unicodedata import bidirectional
 
 _NO_BREAK = "\u00a0"
+_PERCENT = re.compile(r"(?<=\d) %")
 _FIRST_STRONG, _POP = "\u2068", "\u2069"  # Unicode's isolate, whose direction is that of its first strong letter
 _ISOLATES = dict.fromkeys(range(0x2066, 0x206A))  # within a name they would end ours
 _TURNING = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
@@ -39,7 +41,12 @@ def percentage(share: float | None, digits: int = 0) -> str:
     """0.1234 -> '12 %', which no line breaks in two; where there is no value, a dash."""
     if share is None or share != share:
         return "–"
-    return f"{100 * share:.{digits}f}{_NO_BREAK}%"
+    return unbroken(f"{100 * share:.{digits}f} %")
+
+
+def unbroken(sentence: str) -> str:
+    """A sentence whose percent signs stay with their numbers where it is wrapped."""
+    return _PERCENT.sub(f"{_NO_BREAK}%", sentence)
 
 
 def time_in_words(iso: str) -> str:

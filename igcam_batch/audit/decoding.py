@@ -35,7 +35,7 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
         else:
             manifest = read_plan(output, piece.start, piece.stop, work.plan)
             masks = config.objects == "masks"
-            watchdog = Watchdog(output, work.plan, config.decode_timeout)
+            watchdog = Watchdog(output, work.plan, config.decode_timeout, life=work.life)
             decoded = read_shard(
                 piece,
                 manifest,
@@ -43,6 +43,7 @@ def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
                 config.max_pixels,
                 masks,
                 within=work.within,
+                root=work.root,
                 watchdog=watchdog,
                 as_planned=piece.revision <= 0,  # what failed may have been mended since
             )

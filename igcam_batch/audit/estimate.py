@@ -4,6 +4,7 @@ import math
 import os
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +151,7 @@ def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
             recipe=model.recipe,
             plan=frozen.plan,
             sha256=model.sha256,
+            life=uuid.uuid4().hex,
             labels=frozen.labels,
             environment=travelling(os.environ),
             within=boundary(place, frozen.layout),

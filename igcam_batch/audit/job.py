@@ -2,6 +2,8 @@
 
 import os
 import time
+import uuid
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
@@ -21,6 +23,7 @@ from igcam_batch.audit.rounds import Execute, Rounds
 from igcam_batch.audit.stop import ending_at_sigterm, stopping
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
+from igcam_batch.errors import InputError
 from igcam_batch.models import LoadedModel, load_model
 from igcam_batch.sources import Place, boundary, find_place
 from igcam_batch.storage import Store, open_store
@@ -89,7 +92,11 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     config = absolute(config)
     place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
     check_places(place, output)
-    with ending_at_sigterm(), output.claim(CLAIM, this_process()) as claim:
+    with ending_at_sigterm(), ExitStack() as stack:
+        try:
+            claim = stack.enter_context(output.claim(CLAIM, this_process()))
+        except OSError as error:  # the first that is written
+            raise InputError(f"OUTPUT {output.root}: cannot be written to: {error.strerror or error}") from None
         return _go_on(config, place, output, progress, claim, began, deadline)
 
 
@@ -157,8 +164,10 @@ def _executing(config: AuditConfig, model: LoadedModel, place: Place, record: Ru
         recipe=model.recipe,
         plan=record.plan,
         sha256=model.sha256,
+        life=uuid.uuid4().hex,
         labels=record.labels,
         environment=travelling(os.environ),
+        root=place.store.root,
         within=boundary(place, record.layout),
     )
     return partial(execute, work, replicas)

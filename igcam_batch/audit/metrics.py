@@ -3,11 +3,13 @@
 Ray writes `ray_` before each name, `_total` after that of a counter, and adds where it comes from: node and process.
 """
 
+import string
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
+from urllib.parse import quote
 
 from ray.util.metrics import Counter, Gauge
 
@@ -24,6 +26,11 @@ SERIES = (
 _RUN = "run"
 
 
+def _tags(run: str) -> dict[str, str]:
+    """Of every series; Ray takes ASCII alone, so that other letters are percent-encoded."""
+    return {_RUN: quote(run, safe=string.punctuation + " ")}
+
+
 class ReplicaMetrics:
     """What a replica of the model tells.
 
@@ -32,7 +39,7 @@ class ReplicaMetrics:
     """
 
     def __init__(self, run: str) -> None:
-        tags = {_RUN: run}
+        tags = _tags(run)
         self._images = Counter(
             "igcam_images", "images that were explained, or could not be", (_RUN, "outcome")
         ).set_default_tags(tags)
@@ -87,7 +94,7 @@ class RunMetrics:
     """
 
     def __init__(self, run: str, remaining: int) -> None:
-        tags = {_RUN: run}
+        tags = _tags(run)
         self._retries = Counter(
             "igcam_retries", "shards, or parts of them, that are tried again", (_RUN, "reason")
         ).set_default_tags(tags)

@@ -15,8 +15,10 @@ class Work:
         recipe: how an image becomes the model's input.
         plan: directory of the frozen manifest, in OUTPUT.
         sha256: of the model's weights.
+        life: a name for the driver's life, another one for each that takes up the run.
         labels: the dataset's labels, where they name the model's classes.
         environment: the driver's AWS settings, without a secret among them.
+        root: INPUT's directory or prefix.
         within: directory on disk that links do not lead out of; None: they lead anywhere.
     """
 
@@ -24,8 +26,10 @@ class Work:
     recipe: Recipe
     plan: str
     sha256: str
+    life: str
     labels: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    root: str | None = None
     within: str | None = None
 
     def settings(self) -> AuditConfig:

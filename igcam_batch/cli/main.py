@@ -161,11 +161,14 @@ def compare(output_a: str, output_b: str, output: str, **options: Any) -> None:
     """Compare two runs on the same images: two models, layers, or methods."""
     from igcam_batch.report.compare.compare import PAGE_FILE
     from igcam_batch.report.compare.compare import compare as write
-    from igcam_batch.report.compare.terminal import changes_table, heading
+    from igcam_batch.report.compare.terminal import agreement_table, changes_table, heading
 
     found = write(output_a, output_b, output, **options)
     click.echo(heading(found))
-    Console(highlight=False, width=max(Console().width, _TABLE_WIDTH)).print(changes_table(found))
+    terminal = Console(highlight=False, width=max(Console().width, _TABLE_WIDTH))
+    terminal.print(changes_table(found))
+    terminal.print()
+    terminal.print(agreement_table(found))
     click.echo(f"look at {output.rstrip('/')}/{PAGE_FILE}")
 
 

@@ -47,6 +47,21 @@ def _poisson_table() -> np.ndarray:
 _POISSON = _poisson_table()
 
 
+def sums_of_images(values: np.ndarray, image: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `Means.add` takes: the sums of the values of each image, and how many they are, (images, columns) each.
+
+    Args:
+        values: (n, columns), NaN where there is none.
+        image: (n,) which of the images each row is of.
+        images: how many there are.
+    """
+    known = np.isfinite(values)
+    totals, counts = np.zeros((images, values.shape[1])), np.zeros((images, values.shape[1]))
+    np.add.at(totals, image, np.where(known, values, 0.0))
+    np.add.at(counts, image, known)
+    return totals, counts
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean and where it may lie.

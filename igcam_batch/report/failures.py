@@ -3,9 +3,11 @@
 import re
 from dataclasses import dataclass
 
+from igcam_batch.errors import InputError
 from igcam_batch.storage import open_store
 from igcam_batch.tables.readers import tables_of
 from igcam_batch.tables.shards import FAILURES_DIR
+from igcam_batch.tables.status import Status, read_status
 
 _MOST_KINDS = 10_000  # that are told apart, whatever the errors hold
 _DETAIL = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|s?\S*/\S+")  # what differs between images that failed alike
@@ -28,6 +30,14 @@ class Cause:
     images: int = 0
 
 
+def all_failed(output: str, failed: int) -> str:
+    """What to say of a run in which every image that was reached failed, `failed` in number."""
+    worst = causes(output)[0]
+    some = "" if worst.images == failed else f", {worst.images:,} of them"
+    subject = "the one image that was reached" if failed == 1 else f"all {failed:,} images that were reached"
+    return f"{subject} failed{some} with: {worst.stage}: {worst.error}"
+
+
 def causes(output: str) -> list[Cause]:
     """The causes of a run's failures, the most frequent first."""
     found: dict[tuple[str, str], Cause] = {}
@@ -38,3 +48,20 @@ def causes(output: str) -> list[Cause]:
                 kind = (row["stage"], "")
             found.setdefault(kind, Cause(row["stage"], row["error"], row["image_id"])).images += 1
     return sorted(found.values(), key=lambda cause: (-cause.images, cause.stage, cause.error))
+
+
+def explained(output: str, use: str) -> Status:
+    """How far a run is of which some image was explained.
+
+    Args:
+        output: OUTPUT of an audit, finished or not.
+        use: what its rows are wanted for, a verb.
+
+    Raises:
+        InputError: none was, and why.
+    """
+    status = read_status(output)
+    if status.scored:
+        return status
+    why = all_failed(output, status.failed) if status.failed else "no image is explained yet; the same audit goes on"
+    raise InputError(f"{output}: nothing to {use}: {why}")

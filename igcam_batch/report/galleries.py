@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from igcam_batch.words import percentage
+
 Columns = Mapping[str, np.ndarray]
 """Of some rows of one method, each (n,) float64, NaN where there is no value: `confidence`, `masked_confidence`,
 `ebpg`, `wrong` (1 where the target is the dataset's label and another class was predicted), `disagreement` (1 less the
 lowest rank correlation with another method's map) and `chance` (uniform in 0..1, by the image's name)."""
 
 SURE = 0.5  # the confidence from which on a prediction is called so
+_INSIDE = 0.5  # the EBPG from which on a map does not look elsewhere
+_ALIKE = 0.5  # the rank correlation from which on maps do not disagree
 
 
 @dataclass(frozen=True)
@@ -25,32 +29,39 @@ class Gallery:
         key: its name in the page.
         title, meaning: for people.
         order: rows in, their numbers out: the highest are shown, NaN never.
+        says: what such a number says of its image, where the scores on a card do not.
     """
 
     key: str
     title: str
     meaning: str
     order: Callable[[Columns], np.ndarray]
+    says: Callable[[float], str] = lambda number: ""  # noqa: ARG005
 
 
 GALLERIES = (
     Gallery(
         "sure-elsewhere",
         "Sure, and looking elsewhere",
-        f"A confidence of {SURE:g} or more, with little of the attention inside the boxes: confidence x (1 - EBPG).",
-        lambda rows: np.where(rows["confidence"] >= SURE, rows["confidence"] * (1 - rows["ebpg"]), np.nan),
+        f"A confidence of {percentage(SURE)} or more, with less than half of the attention inside the boxes; ranked by "
+        "confidence × (1 − EBPG).",
+        lambda rows: np.where(
+            (rows["confidence"] >= SURE) & (rows["ebpg"] < _INSIDE), rows["confidence"] * (1 - rows["ebpg"]), np.nan
+        ),
     ),
     Gallery(
         "drop",
         "Confidence lost without the rest",
         "The pixels that the map ranks highest, alone, lose the most confidence: the map misses what counted.",
         lambda rows: _positive(rows["confidence"] - rows["masked_confidence"]),
+        lambda number: f"confidence falls by {100 * number:.0f} points",
     ),
     Gallery(
         "disagree",
         "Methods disagree",
-        "The lowest rank correlation (Spearman) between the maps of two methods.",
-        lambda rows: rows["disagreement"],
+        f"The lowest rank correlation (Spearman) between the maps of two methods, where it is below {_ALIKE:g}.",
+        lambda rows: np.where(rows["disagreement"] > 1 - _ALIKE, rows["disagreement"], np.nan),
+        lambda number: f"rank correlation {1 - number:.2f}".replace("-", "−"),
     ),
     Gallery(
         "wrong",
@@ -75,6 +86,7 @@ GALLERIES = (
         "Confidence gained without the rest",
         "The pixels that the map ranks highest, alone, gain the most confidence.",
         lambda rows: _positive(rows["masked_confidence"] - rows["confidence"]),
+        lambda number: f"confidence rises by {100 * number:.0f} points",
     ),
     Gallery("sample", "At random", "Images drawn by chance, to see what is usual.", lambda rows: rows["chance"]),
 )

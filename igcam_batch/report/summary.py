@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from igcam_batch.errors import InputError
 from igcam_batch.names import METRICS, metric_column
-from igcam_batch.report.bootstrap import Interval, Means, image_key, poisson_weights
+from igcam_batch.report.bootstrap import Interval, Means, image_key, poisson_weights, sums_of_images
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.storage import open_store
 from igcam_batch.tables import to_parquet
@@ -123,12 +123,7 @@ class _Block:
 
     def sums(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(p, columns) -> the sums of the values of each image, and how many they are."""
-        shape = (len(self.weights), values.shape[1])
-        known = np.isfinite(values)
-        totals, counts = np.zeros(shape), np.zeros(shape)
-        np.add.at(totals, self.image, np.where(known, values, 0.0))
-        np.add.at(counts, self.image, known)
-        return totals, counts
+        return sums_of_images(values, self.image, len(self.weights))
 
 
 class _Summary:
@@ -165,7 +160,8 @@ class _Summary:
 
     def _described(self, kind: Literal["mean", "difference"], means: Means, **keys: Any) -> Iterator[dict[str, Any]]:
         for metric, interval in zip(self._metrics, means.intervals(), strict=True):
-            better = _better(metric, interval, keys["method"], keys["other"]) if kind == "difference" else None
+            direction = WORDINGS[metric].better if kind == "difference" else ""
+            better = better_of(interval, direction, keys["method"], keys["other"]) if direction else None
             yield {"kind": kind, "metric": metric, "better": better} | keys | asdict(interval)
 
     def _block(self, table: pa.Table, methods: Sequence[str]) -> _Block:
@@ -195,18 +191,23 @@ class _Summary:
         return among[key]
 
 
-def _better(metric: str, change: Interval, method: str, other: str) -> str | None:
-    """The method that is better where the interval of the difference leaves no doubt, and the metric a direction.
+def better_of(change: Interval, direction: str, one: str, other: str) -> str | None:
+    """Which of two is better by the interval of one's values less the other's; None where it leaves a doubt.
 
-    Of a few images no interval does: percentiles of so few are too narrow.
+    Of a few images no interval decides: percentiles of so few are too narrow.
+
+    Args:
+        change: one less the other, paired.
+        direction: which values are better, 'higher' or 'lower'; '' where neither is.
+        one: what the first is called.
+        other: what the second is called.
     """
-    if change.low is None or change.high is None or change.images < FEWEST_IMAGES or not WORDINGS[metric].better:
+    if change.low is None or change.high is None or change.images < FEWEST_IMAGES or not direction:
         return None
-    higher = WORDINGS[metric].better == "higher"
     if change.low > 0:
-        return method if higher else other
+        return one if direction == "higher" else other
     if change.high < 0:
-        return other if higher else method
+        return other if direction == "higher" else one
     return None
 
 

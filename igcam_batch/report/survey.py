@@ -1,6 +1,6 @@
 """One pass over a run's shards: what its report shows beside the means. Memory does not grow with the run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -57,42 +57,51 @@ class Survey:
     """What the pass found.
 
     Attributes:
-        method: whose rows the galleries and classes are of.
+        method: whose rows the classes are of.
+        images: in each gallery at most; 0: there are no galleries.
         metrics: columns of the score table that are metrics, but `increase`, which is 0 or 1.
         distributions: by method and metric; `confidence` too, under the method alone.
         classes: by class index.
         agreement: by two methods.
         blank: by method, maps that are positive nowhere and so say nothing.
-        galleries: those in which something is shown.
+        galleries: by method, whose rows they rank.
     """
 
     method: str
-    galleries: list[Picked]
+    images: int
     metrics: list[str] = field(default_factory=list)
     distributions: dict[tuple[str, str], Distribution] = field(default_factory=dict)
     classes: dict[int, OfClass] = field(default_factory=dict)
     agreement: dict[tuple[str, str], Agreement] = field(default_factory=dict)
     blank: dict[str, int] = field(default_factory=dict)
+    galleries: dict[str, list[Picked]] = field(default_factory=dict)
 
     def add(self, scores: pa.Table, heatmaps: pa.Table) -> None:
         """A shard: scores and, row by row, their heatmaps."""
         self.metrics = [name for name in _METRICS if name in scores.column_names and name != "increase"]
         methods = scores["method"].to_numpy(zero_copy_only=False)
-        blank = ~(heatmaps["heatmap"].combine_chunks().to_numpy_ndarray() > 0).any((1, 2))
-        for method in dict.fromkeys(methods.tolist()):
-            of_method = scores.filter(pa.array(methods == method))
+        maps = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
+        blank = ~(maps > 0).any((1, 2))
+        names = list(dict.fromkeys(methods.tolist()))
+        pair, places = _pairs(scores, methods, names)
+        disagreement = self._disagreement(maps, places, names)[pair]
+        for method in names:
+            rows = np.flatnonzero(methods == method)
+            own = scores.take(rows)
             for metric in self.metrics:
                 counted = self.distributions.setdefault((method, metric), Distribution())
-                counted.add(_floats(of_method, metric))
-            self.blank[method] = self.blank.get(method, 0) + int(blank[methods == method].sum())
-        rows = np.flatnonzero(methods == self.method)
-        if not len(rows):
-            return
-        own = scores.take(rows)
-        self._add_classes(own)
-        columns = _columns(own) | {"disagreement": self._disagreement(scores, heatmaps, methods, rows)}
-        image_ids, targets = own["image_id"].to_numpy(zero_copy_only=False), own["target"].to_numpy()
-        for picked in self.galleries:
+                counted.add(_floats(own, metric))
+            self.blank[method] = self.blank.get(method, 0) + int(blank[rows].sum())
+            if method == self.method:
+                self._add_classes(own)
+            if self.images:
+                self._pick(method, own, disagreement[rows])
+
+    def _pick(self, method: str, rows: pa.Table, disagreement: np.ndarray) -> None:
+        """What a method's rows add to its galleries."""
+        columns = _columns(rows) | {"disagreement": disagreement}
+        image_ids, targets = rows["image_id"].to_numpy(zero_copy_only=False), rows["target"].to_numpy()
+        for picked in self.galleries.setdefault(method, [Picked(gallery, self.images) for gallery in GALLERIES]):
             picked.add(columns, image_ids, targets)
 
     def _add_classes(self, rows: pa.Table) -> None:
@@ -111,18 +120,15 @@ class Survey:
             found.correct += int(sums[2][place])
             found.confidence += float(sums[3][place])
 
-    def _disagreement(self, scores: pa.Table, heatmaps: pa.Table, methods: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(len(rows),) 1 less the lowest correlation of two methods' maps; NaN with one method."""
-        names = list(dict.fromkeys(methods.tolist()))
-        lowest = np.full(len(rows), np.nan)
-        if len(names) == 1:
-            return lowest
-        maps = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
-        place = _place_of(scores, methods, rows, names)
+    def _disagreement(self, maps: np.ndarray, places: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """(pairs,) 1 less the lowest correlation of two methods' maps; NaN with one method."""
+        lowest = np.full(len(places), np.nan)
         for (first, one), (second, other) in combinations(enumerate(names), 2):
-            both = np.flatnonzero((place[:, first] >= 0) & (place[:, second] >= 0))
-            pair = maps[place[both, first]], maps[place[both, second]]
-            correlation, overlap = rank_correlation(*pair), top_overlap(*pair)
+            both = np.flatnonzero((places[:, first] >= 0) & (places[:, second] >= 0))
+            if not len(both):
+                continue
+            two = maps[places[both, first]], maps[places[both, second]]
+            correlation, overlap = rank_correlation(*two), top_overlap(*two)
             known = ~np.isnan(correlation)
             found = self.agreement.setdefault((one, other), Agreement())
             found.pairs += int(known.sum())
@@ -137,14 +143,13 @@ def survey(output: str, method: str, images: int) -> Survey:
 
     Args:
         output: OUTPUT of an audit, finished or not.
-        method: whose rows galleries and classes are of.
+        method: whose rows classes are of.
         images: in each gallery at most; 0: there are no galleries.
     """
-    found = Survey(method, [Picked(gallery, images) for gallery in GALLERIES] if images else [])
+    found = Survey(method, images)
     for scores, heatmaps in explained_shards(output):
         if len(scores):
             found.add(scores, heatmaps)
-    found.galleries = [picked for picked in found.galleries if picked.shown]
     return found
 
 
@@ -167,14 +172,13 @@ def _floats(rows: pa.Table, name: str) -> np.ndarray:
     return found
 
 
-def _place_of(scores: pa.Table, methods: np.ndarray, rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """(len(rows), len(names)): the row of each method that has the image and target of a row; -1 where none has."""
+def _pairs(scores: pa.Table, methods: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Images × targets: (n,) which of them a row is of, and (pairs, methods) the row of each method, -1 where none."""
     images = np.asarray(scores["image_id"].combine_chunks().dictionary_encode().indices)
-    places: Mapping[tuple[int, int, str], int] = {
-        key: row
-        for row, key in enumerate(zip(images.tolist(), scores["target"].to_pylist(), methods.tolist(), strict=True))
-    }
-    targets = scores["target"].to_numpy()
-    return np.array(
-        [[places.get((int(images[row]), int(targets[row]), name), -1) for name in names] for row in rows]
-    ).reshape(len(rows), len(names))
+    keys = np.stack([images, scores["target"].to_numpy()], 1)
+    pair = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    places = np.full((int(pair.max()) + 1, len(names)), -1)
+    for number, name in enumerate(names):
+        rows = np.flatnonzero(methods == name)
+        places[pair[rows], number] = rows
+    return pair, places

@@ -3,9 +3,19 @@
 from igcam_batch.errors import InputError
 from igcam_batch.storage.claim import Claim, this_process
 from igcam_batch.storage.local import LocalStore
-from igcam_batch.storage.store import ChangedError, Entry, Store, Version
+from igcam_batch.storage.store import ChangedError, Entry, PlaceError, Store, Version
 
-__all__ = ["ChangedError", "Claim", "Entry", "LocalStore", "Store", "Version", "open_store", "this_process"]
+__all__ = [
+    "ChangedError",
+    "Claim",
+    "Entry",
+    "LocalStore",
+    "PlaceError",
+    "Store",
+    "Version",
+    "open_store",
+    "this_process",
+]
 
 
 def open_store(uri: str, *, follow_links: bool = True) -> Store:

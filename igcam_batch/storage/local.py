@@ -137,6 +137,13 @@ class LocalStore:
         whole = self._root / path
         return (self.follow_links or self._is_within(whole)) and whole.is_file()
 
+    def is_lost(self, _error: OSError, /) -> bool:
+        """Where the directory is gone, or holds nothing any more, as that of a disk which is not mounted."""
+        try:
+            return next(self._root.iterdir(), None) is None
+        except OSError:
+            return True
+
     def delete(self, under: str) -> None:
         """Remove a file or a directory."""
         target = self._root / under

@@ -19,7 +19,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.storage.claim import Claim
 from igcam_batch.storage.s3_claim import claim_prefix
 from igcam_batch.storage.s3_client import client_for
-from igcam_batch.storage.s3_errors import BROKEN_BODY, error_code
+from igcam_batch.storage.s3_errors import BROKEN_BODY, error_code, is_of_all
 from igcam_batch.storage.s3_file import RangedFile
 from igcam_batch.storage.s3_listing import list_below
 from igcam_batch.storage.store import ChangedError, Entry, Version
@@ -190,6 +190,18 @@ class S3Store:
         except FileNotFoundError:
             return False
         return True
+
+    def is_lost(self, error: OSError, /) -> bool:
+        """By what S3 said; where that tells nothing, as after many a 500, by whether it answers at all."""
+        if is_of_all(error):
+            return True
+        if error.errno != errno.EIO:
+            return False
+        try:
+            self.probe()
+        except InputError:
+            return True
+        return False
 
     def delete(self, under: str) -> None:
         """Remove an object, and all below it as a prefix."""

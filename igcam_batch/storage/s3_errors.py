@@ -98,10 +98,16 @@ _ANSWERS = {
     "TemporaryRedirect": _REGION,
     "TokenRefreshRequired": _EXPIRED,
 }
+_MARK = "igcam_of_all"  # an attribute; a class of its own could be no FileNotFoundError or PermissionError
+_OF_ALL = frozenset(code for code, answer in _ANSWERS.items() if answer in (_INVALID, _EXPIRED, _REGION)) | {
+    "InvalidBucketName",
+    "NoSuchBucket",
+    "RequestTimeTooSkewed",
+}
 
 
 def as_os_error(error: Exception, uri: str, client: Any) -> OSError:
-    """The error of a request, with `uri` as its file name.
+    """The error of a request, with `uri` as its file name; see also `is_of_all`.
 
     Args:
         error: of botocore, boto3 or urllib3.
@@ -109,8 +115,10 @@ def as_os_error(error: Exception, uri: str, client: Any) -> OSError:
         client: who asked; None where there could be no client.
     """
     endpoint = _endpoint(client)
+    of_all = True
     if isinstance(error, exceptions.ClientError):
         number, line = _answered(error, endpoint, client)
+        of_all = error_code(error) in _OF_ALL
     elif isinstance(error, _SETTINGS):
         number, line = errno.EINVAL, f"the AWS settings do not hold: {' '.join(str(error).split())}"
     elif isinstance(error, exceptions.EndpointProviderError):  # its text repeats the address
@@ -128,10 +136,17 @@ def as_os_error(error: Exception, uri: str, client: Any) -> OSError:
     elif isinstance(error, _UNREACHABLE):
         number, line = errno.EHOSTUNREACH, f"cannot connect to {endpoint}; check AWS_ENDPOINT_URL and the network"
     elif isinstance(error, BROKEN_BODY):
-        number, line = errno.EIO, f"the bytes from {endpoint} broke off, also when read again"
+        of_all, number, line = False, errno.EIO, f"the bytes from {endpoint} broke off, also when read again"
     else:
-        number, line = errno.EIO, f"the request to {endpoint} failed ({type(error).__name__})"
-    return OSError(number, line, uri)
+        of_all, number, line = False, errno.EIO, f"the request to {endpoint} failed ({type(error).__name__})"
+    found = OSError(number, line, uri)
+    setattr(found, _MARK, of_all)
+    return found
+
+
+def is_of_all(error: OSError) -> bool:
+    """Whether a request for any other object would have fared no better: credentials, network, bucket."""
+    return bool(getattr(error, _MARK, False))
 
 
 def error_code(error: exceptions.ClientError) -> str:

@@ -8,6 +8,10 @@ from typing import BinaryIO, Protocol
 from igcam_batch.storage.claim import Claim
 
 
+class PlaceError(OSError):
+    """Not one file, but the whole place cannot be used: no network, no credentials, no disk."""
+
+
 class ChangedError(OSError):
     """A file is another than it was; `strerror` says what it was, and what it is now."""
 
@@ -105,6 +109,10 @@ class Store(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
+        ...
+
+    def is_lost(self, error: OSError, /) -> bool:
+        """Whether a file could not be read because nothing can be read here now, rather than for its own sake."""
         ...
 
     def delete(self, under: str) -> None:

@@ -1,12 +1,29 @@
-"""A Parquet file to a table, in the calling thread alone."""
+"""A Parquet file to a table, in the calling thread alone, and what is said of one that is damaged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
+from igcam_batch.storage import Store
+
+
+@contextmanager
+def undamaged(store: Store, path: str, way_out: str) -> Iterator[None]:
+    """InputError, with the file's name and the way out, where the block finds that Parquet in it is not whole.
+
+    As on a disk that lost what it had promised to keep.
+    """
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk or the network, not of Arrow
+            raise
+        said = " ".join(str(error).split())
+        raise InputError(f"{store.uri(path)}: is no whole Parquet file ({said}); {way_out}") from None
 
 
 def read_parquet(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from igcam_batch.storage import Store
-from igcam_batch.tables.parquet import read_parquet
+from igcam_batch.tables.parquet import read_parquet, undamaged
 from igcam_batch.tables.shards import commit_shard, read_commit, read_shard_tables, remove_revision, to_parquet
 
 CONTROL = -1  # a revision of which nothing is kept: whether images that were explained before still can be
@@ -116,7 +116,8 @@ def _path(plan: str, piece: Piece, name: str) -> str:
 
 
 def _staged(store: Store, plan: str, piece: Piece, name: str) -> pa.Table:
-    with store.open(_path(plan, piece, name)) as file:
+    path = _path(plan, piece, name)
+    with store.open(path) as file, undamaged(store, path, f"delete {plan}/pieces, and the same audit goes on"):
         return read_parquet(file).replace_schema_metadata(None)
 
 

@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
 from igcam_batch.storage import Store
-from igcam_batch.tables.parquet import read_parquet
+from igcam_batch.tables.parquet import read_parquet, undamaged
 
 PLAN_DIR = "plan"
 ROWS_PER_GROUP = 1024
 ROWS_PER_FILE = 256 * ROWS_PER_GROUP
+_NOT_AGAIN = "a plan cannot be made a second time; audit anew into another OUTPUT, or with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def read_plan(
         first = number * ROWS_PER_FILE
         low, high = max(start - first, 0), min(stop - first, ROWS_PER_FILE)
         groups = range(low // ROWS_PER_GROUP, -(-high // ROWS_PER_GROUP))
-        with store.open(plan_file(directory, number)) as file:
+        path = plan_file(directory, number)
+        with store.open(path) as file, undamaged(store, path, _NOT_AGAIN):
             rows = read_parquet(file, columns, groups)
         parts.append(rows.slice(low - groups.start * ROWS_PER_GROUP, high - low))
     return pa.concat_tables(parts)

@@ -82,10 +82,23 @@ def read_record(store: Store, way_out: str = ANEW) -> RunRecord | None:
     """
     if not store.exists(RUN_FILE):
         return None
+    text = store.read(RUN_FILE)
     try:
-        return RunRecord.model_validate_json(store.read(RUN_FILE))
+        return RunRecord.model_validate_json(text)
     except ValidationError:
+        if not _is_json(text):
+            raise InputError(
+                f"{store.uri(RUN_FILE)}: is damaged, no whole JSON; put a copy in its place, or {way_out}"
+            ) from None
         raise InputError(f"{store.uri(RUN_FILE)}: {written_by(store)}; {way_out}") from None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def written_by(store: Store) -> str:

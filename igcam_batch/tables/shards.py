@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from igcam_batch.errors import InputError
 from igcam_batch.storage import Store
 from igcam_batch.storage.ahead import ahead
-from igcam_batch.tables.parquet import read_parquet
+from igcam_batch.tables.parquet import read_parquet, undamaged
 from igcam_batch.tables.record import ANEW, written_by
 from igcam_batch.tables.schemas import FAILURES, HEATMAPS, SCORES
 
@@ -26,6 +26,7 @@ SCORES_DIR, HEATMAPS_DIR, FAILURES_DIR = "scores", "heatmaps", "failures"
 _COLUMNS = {SCORES_DIR: SCORES.names, HEATMAPS_DIR: HEATMAPS, FAILURES_DIR: FAILURES.names}
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 _COMPANION = re.compile(r"part-(\d{6,})(?:-(\d+))?\.parquet")
+_MADE_AGAIN = "and the same audit makes its images again"
 _IMAGES, _FAILED, _REVISION = b"igcam.images", b"igcam.failed", b"igcam.revision"
 
 
@@ -91,14 +92,8 @@ def read_commit(store: Store, shard: int) -> Committed:
         InputError: the file is damaged, as by a disk that lost what it had promised to keep.
     """
     path = f"{SCORES_DIR}/{part_name(shard)}"
-    with store.open(path) as file:
-        try:
-            footer = pq.read_metadata(file)
-        except pa.ArrowInvalid as error:
-            raise InputError(
-                f"{store.root}/{path}: is no whole Parquet file ({error}); delete it, and the same audit makes its "
-                "images again"
-            ) from None
+    with store.open(path) as file, undamaged(store, path, f"delete it, {_MADE_AGAIN}"):
+        footer = pq.read_metadata(file)
     details = footer.metadata or {}
     images, failed, revision = (int(details.get(name, 0)) for name in (_IMAGES, _FAILED, _REVISION))
     return Committed(images, failed, footer.num_rows, revision)
@@ -175,12 +170,16 @@ def open_table(store: Store, path: str) -> Iterator[pq.ParquetFile]:
     """One of a shard's files. Whoever reads one reads it here, and so finds every column of this version in it.
 
     Raises:
-        InputError: it lacks one, as the tables of another version do.
+        InputError: it lacks one, as the tables of another version do, or is damaged.
     """
-    with store.open(path) as file:
+    directory, _, name = path.partition("/")
+    number = _COMPANION.fullmatch(name)
+    assert number is not None  # it is one of a shard's
+    deleted = f"delete {SCORES_DIR}/{part_name(int(number[1]))}, {_MADE_AGAIN}"
+    with store.open(path) as file, undamaged(store, path, deleted):
         parquet = pq.ParquetFile(file, pre_buffer=False)
         there = parquet.schema_arrow.names
-        if missing := [name for name in _COLUMNS[path.partition("/")[0]] if name not in there]:
+        if missing := [name for name in _COLUMNS[directory] if name not in there]:
             columns = f"column{'s' * (len(missing) > 1)} {', '.join(missing)}"
             raise InputError(f"{store.uri(path)}: has no {columns}: {written_by(store)}; {ANEW}")
         yield parquet

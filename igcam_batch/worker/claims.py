@@ -16,9 +16,11 @@ class Claims:
 
     Args:
         name: of the shard, unique on the node.
+        life: of the driver; deaths in another one are not counted, as its end was theirs.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, life: str) -> None:
+        self._life = life
         directory = Path(tempfile.gettempdir()) / f"igcam-batch-{os.getuid()}"
         with suppress(OSError):
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -31,18 +33,28 @@ class Claims:
         if not self._usable or not self._taken.exists():
             return None
         with suppress(OSError, ValueError):
-            row = int(self._taken.read_text())
+            death = self._taken.read_text()
             self._taken.unlink()
+            life, row = death.split()
+            if life != self._life:
+                self._deaths.unlink(missing_ok=True)
+                return None
             with self._deaths.open("a") as deaths:
-                deaths.write(f"{row}\n")
-            return row if self._deaths.read_text().split().count(str(row)) >= _DEATHS else None
+                deaths.write(f"{death}\n")
+            return int(row) if self._deaths.read_text().splitlines().count(death) >= _DEATHS else None
         return None
 
     def take(self, row: int) -> None:
         """Say that an image is taken up."""
         if self._usable:
             with suppress(OSError):
-                self._taken.write_text(str(row))
+                self._taken.write_text(f"{self._life} {row}")
+
+    def leave(self) -> None:
+        """Say that none is taken up: what ends the process now is not for an image."""
+        if self._usable:
+            with suppress(OSError):
+                self._taken.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """The shard has been gone through."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from igcam_batch.errors import InputError
-from igcam_batch.storage import ChangedError, Store, Version, open_store
+from igcam_batch.storage import ChangedError, PlaceError, Store, Version, open_store
 from igcam_batch.storage.ahead import ahead
 
 Row = Mapping[str, Any]
@@ -21,7 +21,7 @@ _FROM_S3, _FROM_DISK = 16, 2  # images that are asked for at a time; a warm disk
 
 
 def fetch(
-    rows: list[dict[str, Any]], within: str | None = None, *, as_planned: bool = True
+    rows: list[dict[str, Any]], within: str | None = None, root: str | None = None, *, as_planned: bool = True
 ) -> Iterator[tuple[dict[str, Any], bytes | OSError]]:
     """Each row of a manifest with the bytes of its image, or with why they cannot be had; in the order of the rows.
 
@@ -30,21 +30,29 @@ def fetch(
     Args:
         rows: of the manifest.
         within: a directory on disk that links do not lead out of; None: they lead anywhere.
+        root: INPUT's directory, which is looked at where a file on disk cannot be read; None: none is.
         as_planned: whether a file that was changed since is refused. Parts of larger files always are.
+
+    Raises:
+        PlaceError: it is not for the image that it cannot be read: S3 is away, credentials expired, a disk is gone.
     """
-    attempt = partial(_attempt, within=within, as_planned=as_planned)
+    attempt = partial(_attempt, within=within, root=root, as_planned=as_planned)
     for column, together in groupby(rows, key=_column_of):
         some = list(together)
         if column is None:
             yield from zip(some, ahead(attempt, some, _at_once(some)), strict=True)
         else:
-            yield from zip(some, _column(*column, some, within), strict=True)
+            yield from zip(some, _column(*column, some, within, root), strict=True)
 
 
-def read_uri(uri: str, within: str | None = None) -> bytes:
-    """A whole file; OSError where that fails."""
+def read_uri(uri: str, within: str | None = None, root: str | None = None) -> bytes:
+    """A whole file; OSError where that fails, for `within`, `root` and PlaceError see `fetch`."""
     store, name = _opened(uri, within)
-    return store.read(name)
+    try:
+        return store.read(name)
+    except OSError as error:
+        _refuse_a_lost_place(error, uri, root)
+        raise
 
 
 def _column_of(row: Row) -> tuple[str, str] | None:
@@ -64,16 +72,18 @@ def _opened(uri: str, within: str | None) -> tuple[Store, str]:
     return open_store(directory or "/"), name
 
 
-def _attempt(row: Row, within: str | None, as_planned: bool) -> bytes | OSError:
+def _attempt(row: Row, within: str | None, root: str | None, as_planned: bool) -> bytes | OSError:
     """A file, or a member of a tar."""
     part = row["part"]
+    file = part["file"] if part else row["uri"]
     version = _version(part or row) if part or as_planned else Version()
     try:
-        store, name = _opened(part["file"] if part else row["uri"], within)
+        store, name = _opened(file, within)
         if part:
             return store.read_range(name, part["offset"], row["size"], version)
         return store.read(name, version)
     except OSError as error:
+        _refuse_a_lost_place(error, file, root)
         return _since_planned(error, version)
     except (InputError, ValueError) as error:  # a URI of another kind, or no name of a file
         return OSError(errno.EINVAL, str(error), row["uri"])
@@ -95,7 +105,20 @@ def _since_planned(error: OSError, version: Version) -> OSError:
     return OSError(error.errno, line, error.filename)
 
 
-def _column(file: str, column: str, rows: list[dict[str, Any]], within: str | None) -> Iterator[bytes | OSError]:
+def _refuse_a_lost_place(error: OSError, file: str, root: str | None) -> None:
+    """PlaceError where it is not for the file that it cannot be read."""
+    if isinstance(error, ChangedError):
+        return
+    if file.startswith("s3://"):
+        if open_store(file.rpartition("/")[0]).is_lost(error):
+            raise PlaceError(error.errno, error.strerror, error.filename) from None
+    elif root is not None and not root.startswith("s3://") and open_store(root).is_lost(error):
+        raise PlaceError(errno.ENOENT, "INPUT is gone, or holds nothing any more", root) from None
+
+
+def _column(
+    file: str, column: str, rows: list[dict[str, Any]], within: str | None, root: str | None
+) -> Iterator[bytes | OSError]:
     """The bytes in some rows, ascending, of a column of a Parquet file, all of them of the version that was planned."""
     wanted = [row["part"]["row"] for row in rows]
     version = _version(rows[0]["part"])
@@ -105,8 +128,10 @@ def _column(file: str, column: str, rows: list[dict[str, Any]], within: str | No
             yield OSError("its row holds no image") if value is None else value
             given += 1
     except (OSError, pa.ArrowException) as error:
-        known = isinstance(error, OSError)
-        said = _since_planned(error, version) if known else OSError(" ".join(str(error).split()))
+        said = OSError(" ".join(str(error).split()))
+        if isinstance(error, OSError):
+            _refuse_a_lost_place(error, file, root)
+            said = _since_planned(error, version)
         yield from [said] * (len(wanted) - given)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from igcam_batch.images import DecodeError, Recipe, decode
 from igcam_batch.sources import SIDES
+from igcam_batch.storage import PlaceError
 from igcam_batch.tables import FAILURES, Piece, decoded_schema
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.fetch import fetch, read_uri
@@ -24,6 +25,7 @@ def read_shard(
     masks: bool = False,
     *,
     within: str | None = None,
+    root: str | None = None,
     watchdog: Watchdog | None = None,
     as_planned: bool = True,
 ) -> DecodedShard:
@@ -36,8 +38,12 @@ def read_shard(
         max_pixels: larger images become failures.
         masks: whether the outlines of objects are wanted.
         within: a directory on disk that links do not lead out of; None: they lead anywhere.
+        root: INPUT's directory, which is looked at where a file on disk cannot be read; None: none is.
         as_planned: whether a file that was changed since is a failure.
         watchdog: ends the process where an image takes too long to decode; None: it takes as long as it takes.
+
+    Raises:
+        PlaceError: it is not for the images that they cannot be read, see `fetch`.
     """
     rows = manifest.to_pylist()
     first = piece.start
@@ -51,16 +57,18 @@ def read_shard(
         else:
             numbers.append(number)
     images, pixels = [], []
-    bytes_of = fetch([rows[number - first] for number in numbers], within, as_planned=as_planned)
+    bytes_of = fetch([rows[number - first] for number in numbers], within, root, as_planned=as_planned)
     for number, (row, data) in zip(numbers, bytes_of, strict=True):
         try:
             if isinstance(data, OSError):
                 raise data
-            segmentation = read_uri(row["mask_uri"], within) if masks and row["mask_uri"] else None
+            segmentation = read_uri(row["mask_uri"], within, root) if masks and row["mask_uri"] else None
             with watchdog.over(number) if watchdog else nullcontext():
                 image = decode(data, max_pixels)
                 values = recipe.pixels(image)
                 objects = object_masks(row, segmentation, image.size, recipe) if masks else None
+        except PlaceError:
+            raise
         except (OSError, DecodeError) as error:
             stage = "decode" if isinstance(error, DecodeError) else "read"
             failures.append(_failure(row, stage, _said(error)))

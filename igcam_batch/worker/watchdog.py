@@ -46,13 +46,16 @@ class Watchdog:
         plan: directory of the plan in it.
         seconds: for one image.
         end: ends the process at once, with an exit code.
+        life: of the driver, see `Claims`.
     """
 
-    def __init__(self, store: Store, plan: str, seconds: float, end: Callable[[int], object] = os._exit) -> None:
+    def __init__(
+        self, store: Store, plan: str, seconds: float, end: Callable[[int], object] = os._exit, *, life: str = ""
+    ) -> None:
         self._store = store
         self._directory = f"{plan}/{_DIRECTORY}"
         self._seconds = seconds
-        self._end = end
+        self._life, self._end = life, end
         self._name = plan.replace("/", "-")
         self._claims: Claims | None = None
 
@@ -61,7 +64,7 @@ class Watchdog:
 
         One that was given less time than there is now counts for nothing. To be asked before any of them is decoded.
         """
-        self._claims = Claims(f"{self._name}-{start}")
+        self._claims = Claims(f"{self._name}-{start}", self._life)
         if (culprit := self._claims.culprit()) is not None:
             self._leave(culprit, Verdict("crash", "decoding it ended the process, twice"), None)
         found = {}
@@ -88,6 +91,8 @@ class Watchdog:
         finally:
             timer.cancel()
             faulthandler.cancel_dump_traceback_later()
+            if self._claims:
+                self._claims.leave()
 
     def done(self) -> None:
         """The rows that `verdicts` was asked for have been gone through."""

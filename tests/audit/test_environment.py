@@ -47,7 +47,7 @@ class TestTravelling:
 
     def test_nothing_of_it_is_in_what_a_task_is_told(self):
         environment = travelling(os.environ | SETTINGS | SECRETS | {"AWS_ENDPOINT_URL_S3": "http://a:hush@b"})
-        work = Work("{}", Recipe(size=8), "plan", "sha", (), environment)
+        work = Work("{}", Recipe(size=8), "plan", "sha", "life", (), environment)
         assert b"hush" not in pickle.dumps(work)
         assert work.environment["AWS_REGION"] == "eu-west-1"
 

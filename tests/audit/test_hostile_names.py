@@ -44,7 +44,7 @@ def test_ids_uris_labels_and_columns_of_a_manifest_are_text_and_no_path_of_a_fil
         rows.writerows(["a.png", name, name, name] for name in NAMES)
         rows.writerow(["../nothing\x1b.png", "../missing", "x", "x"])
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    output = Path(audit(images, tmp_path / "a" / "out", steps=2).output)
+    output = Path(audit(images, tmp_path / "a" / "oü 漢 100%", steps=2).output)
     write_summary(str(output))
     write_sheet(str(output), output / "sheet.png")
     assert score_table(str(output)).row_count == len(NAMES)

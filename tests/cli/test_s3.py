@@ -115,3 +115,20 @@ def test_every_command_tells_at_once_that_a_bucket_is_not_there(
     assert ran.err.startswith("igcam-batch: s3://there-is-no-such-bucket/out: no such bucket")
     assert len(ran.err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_may_not_be_written_to_is_told_before_anything_begins(
+    bucket: str,
+    s3_server: S3Server,
+    run: Callable[..., Any],
+    pictures: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with proxy(s3_server.endpoint) as between:
+        denied = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        between.answer = lambda request: denied if request.method == "PUT" else None
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
+        ran = run("audit", pictures("a.png"), f"s3://{bucket}/out", *MODEL)
+    assert ran.code == 2
+    assert ran.err.startswith(f"igcam-batch: OUTPUT s3://{bucket}/out: cannot be written to: access denied: ")
+    assert "Contents" not in s3_server.client().list_objects_v2(Bucket=bucket)

@@ -213,5 +213,6 @@ def test_job_runs_the_engine_and_the_whole_audit_on_the_same_images(tmp_path: Pa
     assert found["images"] == 6
     assert min(found["engine"], found["job"], found["bytes"]) > 0
     assert found["seconds"] > found["explaining"] > 0
-    assert set(figures["images_per_second"]) == {f"Integrated Grad-CAM, 2 steps, {name}" for name in ("fp32", "bf16")}
+    methods = ("Grad-CAM", "Grad-CAM++", "Integrated Grad-CAM, gauss-lobatto 2", "Integrated Grad-CAM, riemann 2")
+    assert set(figures["images_per_second"]) == {f"{name}, {kind}" for name in methods for kind in ("fp32", "bf16")}
     assert "ImageNet train" in printed

@@ -32,7 +32,9 @@ def test_an_image_is_shown_once_and_nan_never() -> None:
 
 def shown(tmp_path, rows, maps) -> dict[str, list[str]]:
     found = survey(write_run(tmp_path / "out", rows, maps, shard_size=2), METHOD, 2)
-    return {each.gallery.key: [image.image_id for image in each.shown] for each in found.galleries}
+    return {
+        each.gallery.key: [image.image_id for image in each.shown] for each in found.galleries[METHOD] if each.shown
+    }
 
 
 def test_each_shows_what_it_says(tmp_path) -> None:
@@ -61,15 +63,35 @@ def test_without_boxes_there_is_no_gallery_that_needs_some(tmp_path) -> None:
     assert found.keys() == {"drop", "sample"}
 
 
-def test_methods_that_disagree_most_come_first(tmp_path) -> None:
+def test_where_methods_disagree_is_shown_and_not_where_they_are_alike(tmp_path) -> None:
     same, other = blob(1, 1), blob(5, 5)
     rows = [score(name, method=method) for name in ("alike.png", "apart.png") for method in (METHOD, "grad-cam")]
     found = survey(write_run(tmp_path / "out", rows, np.stack([same, 2 * same, same, other])), METHOD, 5)
-    [disagree] = [each for each in found.galleries if each.gallery.key == "disagree"]
-    assert [image.image_id for image in disagree.shown] == ["apart.png", "alike.png"]
+    for method in (METHOD, "grad-cam"):
+        [disagree] = [each for each in found.galleries[method] if each.gallery.key == "disagree"]
+        assert [image.image_id for image in disagree.shown] == ["apart.png"]
     agreement = found.agreement[METHOD, "grad-cam"]
     assert agreement.pairs == 2
     assert agreement.overlap == pytest.approx(1.0)
+
+
+def test_every_method_has_galleries_that_rank_its_own_rows(tmp_path) -> None:
+    rows = [score(f"{n}.png", method=METHOD, ebpg=n / 10) for n in range(5)]
+    rows += [score(f"{n}.png", method="grad-cam", ebpg=1 - n / 10) for n in range(5)]
+    found = survey(write_run(tmp_path / "out", rows, np.stack([blob(3, 3)] * len(rows)), shard_size=2), METHOD, 2)
+    worst = {
+        method: [image.image_id for picked in of if picked.gallery.key == "worst" for image in picked.shown]
+        for method, of in found.galleries.items()
+    }
+    assert worst == {METHOD: ["0.png", "1.png"], "grad-cam": ["4.png", "3.png"]}
+
+
+def test_methods_agree_over_what_both_explain(tmp_path) -> None:
+    rows = [score("both.png", 0), score("both.png", 1), score("both.png", 0, "grad-cam"), score("one.png", 0, "cam")]
+    maps = np.stack([blob(1, 1), blob(5, 5), blob(1, 1), blob(3, 3)])
+    found = survey(write_run(tmp_path / "out", rows, maps), METHOD, 3)
+    assert {methods: of.pairs for methods, of in found.agreement.items() if of.pairs} == {(METHOD, "grad-cam"): 1}
+    assert found.agreement[METHOD, "grad-cam"].correlation == pytest.approx(1.0)
 
 
 def test_keys_are_unique() -> None:

@@ -167,3 +167,12 @@ def test_images_are_found_by_their_ids_wherever_they_lie(store) -> None:
     assert list(found) == ["0.jpg", "7.jpg", "8.jpg", "16.jpg"]
     assert list(found.values()) == [read_plan(store, number, number + 1).to_pylist()[0] for number in (0, 7, 8, 16)]
     assert find_in_plan(store, [], 17) == {}
+
+
+def test_a_plan_that_a_disk_has_damaged_is_named(store: LocalStore) -> None:
+    write_plan(store, [manifest_table(image(number) for number in range(8))])
+    path = Path(store.root) / "plan" / "part-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert len(read_plan(store, 0, 6)) == 6
+    with pytest.raises(InputError, match=rf"^{path}: is no whole Parquet file .*; a plan cannot be made a second time"):
+        read_plan(store, 5, 8)

@@ -60,10 +60,16 @@ class TestRecord:
     def test_is_none_where_there_is_no_run(self, store):
         assert read_record(store) is None
 
-    @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"state": "finished"'])
+    @pytest.mark.parametrize("content", [b"{}", b"[1]", b'{"state": "finished"}'])
     def test_a_file_that_is_not_ours_is_named(self, store, content):
         store.write("run.json", content)
         with pytest.raises(InputError, match=rf"^{store.root}/run.json: not written by this igcam-batch, {OURS}; "):
+            read_record(store)
+
+    @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"state": "finished"'])
+    def test_a_file_that_a_disk_has_damaged_is_named(self, store, content):
+        store.write("run.json", content)
+        with pytest.raises(InputError, match=rf"^{store.root}/run.json: is damaged, no whole JSON; put a copy in its"):
             read_record(store)
 
     def test_of_one_of_another_version_that_version_is_named(self, store):

@@ -114,6 +114,16 @@ class TestCommit:
         with pytest.raises(InputError, match=f"^{path}: is no whole Parquet file .*; delete it, and the same audit"):
             read_commit(store, 3)
 
+    @pytest.mark.parametrize(
+        ("table", "read"), [("scores", read_scores), ("heatmaps", read_heatmaps), ("failures", read_failures)]
+    )
+    def test_a_file_that_a_disk_has_damaged_is_named_by_whoever_reads_it(self, store, table, read):
+        commit(store, 3, "a", failed=("b",))
+        path = Path(store.root) / table / "part-000003.parquet"
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(InputError, match=rf"^{path}: is no whole Parquet file .*delete scores/part-000003"):
+            read(store.root)
+
     @pytest.mark.parametrize("puts", [0, 1, 2])
     def test_a_shard_cut_short_is_not_committed_and_no_reader_believes_it(self, store, monkeypatch, puts):
         commit(store, 0, "a")

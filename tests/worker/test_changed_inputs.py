@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from datasets import as_voc
 from drawings import picture
 from PIL import Image
+from s3_proxy import Answer, proxy
 from s3_server import S3Server
 
 from igcam_batch.images import Recipe
 from igcam_batch.sources import Wanted, find_place, open_source
-from igcam_batch.storage import open_store
+from igcam_batch.storage import PlaceError, open_store
 from igcam_batch.tables import Piece
 from igcam_batch.worker.read import read_shard
 
@@ -171,3 +173,62 @@ class TestInS3:
         manifest = pa.concat_tables(open_source(find_place(store.root), wanted=Wanted(masks=True)).tables)
         shard = read_shard(Piece(0, 0, len(manifest)), manifest, RECIPE, 10**6, masks=True)
         assert len(shard.images["masks"][0].as_py()) == 1
+
+
+class TestPlacesThatAreLost:
+    """What keeps every image from being read is no failure of any: the piece is tried again, or the run ends."""
+
+    @pytest.mark.parametrize("lose", [shutil.rmtree, lambda root: [path.unlink() for path in root.iterdir()]])
+    def test_a_disk_that_is_gone_or_not_mounted(self, tmp_path, lose):
+        images = tmp_path / "in"
+        images.mkdir()
+        for seed in range(2):
+            (images / f"{seed}.png").write_bytes(png(seed))
+        manifest = plan(images)
+        lose(images)
+        with pytest.raises(PlaceError, match=f"INPUT is gone, or holds nothing any more: '{images}'"):
+            read_shard(Piece(0, 0, 2), manifest, RECIPE, 10**6, root=str(images))
+
+    def test_an_image_that_is_gone_alone_is_its_own_failure(self, tmp_path):
+        for seed in range(2):
+            (tmp_path / f"{seed}.png").write_bytes(png(seed))
+        manifest = plan(tmp_path)
+        (tmp_path / "0.png").unlink()
+        shard = read_shard(Piece(0, 0, 2), manifest, RECIPE, 10**6, root=str(tmp_path))
+        assert shard.failures["error"].to_pylist() == ["vanished since the audit was planned"]
+
+    @pytest.mark.xdist_group("s3")
+    @pytest.mark.parametrize(
+        ("answer", "lost"),
+        [
+            (Answer(400, b"<Error><Code>ExpiredToken</Code></Error>"), True),
+            (Answer(403, b"<Error><Code>InvalidAccessKeyId</Code></Error>"), True),
+            (Answer(404, b"<Error><Code>NoSuchBucket</Code></Error>"), True),
+            (Answer(403, b"<Error><Code>AccessDenied</Code></Error>"), False),
+            (Answer(404, b"<Error><Code>NoSuchKey</Code></Error>"), False),
+            (Answer(400, b"<Error><Code>SomethingOfThisKey</Code></Error>"), False),  # S3 answers otherwise
+        ],
+        ids=lambda value: value.body.decode() if isinstance(value, Answer) else "",
+    )
+    def test_in_s3_it_is_told_by_what_s3_says(self, bucket, s3_server, monkeypatch, answer, lost):
+        for seed in range(2):
+            open_store(f"s3://{bucket}/in").write(f"{seed}.png", png(seed))
+        manifest = plan(f"s3://{bucket}/in")
+        with proxy(s3_server.endpoint) as between:
+            between.answer = lambda request: answer if "/0.png" in request.path else None
+            monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
+            if lost:
+                with pytest.raises(PlaceError):
+                    read(manifest)
+            else:
+                assert read(manifest)[0] == ["1.png"]
+
+    @pytest.mark.xdist_group("s3")
+    def test_a_server_that_answers_nothing_is_lost(self, bucket, s3_server, monkeypatch):
+        open_store(f"s3://{bucket}/in").write("0.png", png(0))
+        manifest = plan(f"s3://{bucket}/in")
+        with proxy(s3_server.endpoint) as between:
+            between.answer = lambda _request: Answer(400, b"<Error><Code>Whatever</Code></Error>")
+            monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
+            with pytest.raises(PlaceError):
+                read(manifest)

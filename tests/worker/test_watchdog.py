@@ -161,24 +161,37 @@ def test_an_image_at_which_two_processes_died_is_not_decoded_a_third_time(tmp_pa
         "module.decode = lambda *given: (seen.append(1), os._exit(9) if len(seen) == 2 and 'die' in sys.argv else "
         "decode(*given))[1]\n"
         "manifest = manifest_table(ImageRow(name, f'{sys.argv[1]}/{name}') for name in ('a.png', 'b.png', 'c.png'))\n"
-        "dog = Watchdog(LocalStore(f'{sys.argv[1]}/out'), 'plan/x', 60)\n"
+        "dog = Watchdog(LocalStore(f'{sys.argv[1]}/out'), 'plan/x', 60, life=sys.argv[2])\n"
         "piece = Piece(4, 40, 43)\n"
         "shard = module.read_shard(piece, manifest, Recipe(size=8), 10**8, watchdog=dog)\n"
         "print(shard.images['image_id'].to_pylist(), shard.failures['stage'].to_pylist())\n"
     )
 
-    def run(*arguments: str) -> tuple[int, str]:
+    def run(*arguments: str, life: str = "one") -> tuple[int, str]:
         environment = os.environ | {"TMPDIR": str(tmp_path)}
-        command = [sys.executable, tmp_path / "shard.py", tmp_path, *arguments]
+        command = [sys.executable, tmp_path / "shard.py", tmp_path, life, *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
         return ran.returncode, ran.stdout.strip()
 
     assert run("die") == (9, "")
     assert run() == (0, "['a.png', 'b.png', 'c.png'] []")  # once may be anybody's fault
+    assert [run("die"), run("die", life="two")] == [(9, ""), (9, "")]
+    assert run(life="three") == (0, "['a.png', 'b.png', 'c.png'] []")  # each time the driver's end was its own, too
     assert [run("die"), run("die")] == [(9, ""), (9, "")]
     assert run() == (0, "['a.png', 'c.png'] ['crash']")
     assert files(LocalStore(str(tmp_path / "out"))) == ["plan/x/verdicts/41.json"]
     assert [path.name for path in tmp_path.glob("igcam-batch-*/*")] == []
+
+
+def test_who_dies_between_two_images_dies_of_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while the next one is being fetched."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = LocalStore(str(tmp_path / "out"))
+    for _ in range(3):
+        dog = Watchdog(store, "plan/a", 60, life="one")
+        assert dog.verdicts(0, 10) == {}
+        with dog.over(3):
+            pass  # and the process ends here
 
 
 def test_what_comes_out_is_the_same_with_and_without_one(tmp_path: Path, ended: list[int]) -> None:

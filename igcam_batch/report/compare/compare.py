@@ -18,9 +18,12 @@ from igcam_batch.report.compare.join import Matched, Pairs, join
 from igcam_batch.report.compare.page import Comparison, write_page
 from igcam_batch.report.compare.runs import Side, sides
 from igcam_batch.report.destination import Destination, Kind
+from igcam_batch.report.failures import explained
 from igcam_batch.report.galleries import Picked
 from igcam_batch.storage import Store, open_store
 from igcam_batch.tables import to_parquet
+from igcam_batch.tables.status import Status
+from igcam_batch.words import amount_in_words
 
 _EDGES = ("mean", "low", "high")
 CHANGES_DIR, DIFFERENCES_FILE, PAGE_FILE = "changes", "differences.parquet", "comparison.html"
@@ -97,28 +100,30 @@ def compare(
     """
     a, b = sides(output_a, output_b, method_a, method_b)
     destination = Destination(directory, COMPARISON, overwrite)
+    statuses = explained(output_a, "compare"), explained(output_b, "compare")
     with tempfile.TemporaryDirectory(prefix="igcam-comparison-") as place:
         staged = open_store(place)
-        compared = _write(a, b, staged, images)
+        compared = _write((a, b), statuses, staged, images)
         of = {"a": a.output, "b": b.output, "methods": [a.method, b.method]}
         destination.put(staged, of | {"pairs": compared.matched.pairs, "images": compared.matched.images})
     return compared
 
 
-def _write(a: Side, b: Side, store: Store, images: int) -> Compared:
+def _write(runs: tuple[Side, Side], statuses: tuple[Status, Status], store: Store, images: int) -> Compared:
+    a, b = runs
     matched = Matched()
     found: Differences | None = None
     picked = [Picked(gallery, images) for gallery in GALLERIES] if images else []
-    for part, pairs in enumerate(join(a, b, matched)):
+    for part, pairs in enumerate(join(a, b, max(status.rows for status in statuses), matched)):
         found = found or Differences(columns_of(*pairs.scores))
         _take(store, part, pairs, found, picked)
     if found is None:
-        raise InputError(_apart(a, b, matched))
+        raise InputError(_apart(runs, statuses, matched))
     table = _table(found)
     shown = [each for each in picked if each.shown]
     write_page(store, PAGE_FILE, Comparison(a, b, matched, table, found, shown))
     store.write(DIFFERENCES_FILE, to_parquet(table))
-    return Compared((a, b), table, matched)
+    return Compared(runs, table, matched)
 
 
 def _take(store: Store, part: int, pairs: Pairs, found: Differences, picked: Sequence[Picked]) -> None:
@@ -144,7 +149,7 @@ def _take(store: Store, part: int, pairs: Pairs, found: Differences, picked: Seq
 
 def _table(found: Differences) -> pa.Table:
     rows: list[dict[str, Any]] = [
-        {"metric": name, "better": better(name, change) or None, "rows": change.rows, "images": change.images}
+        {"metric": name, "better": better(name, change), "rows": change.rows, "images": change.images}
         | _edges("a", one)
         | _edges("b", other)
         | _edges("change", change)
@@ -161,13 +166,18 @@ def _edges(what: str, interval: Interval) -> dict[str, Any]:
     return {f"{what}_{edge}": getattr(interval, edge) for edge in _EDGES}
 
 
-def _apart(a: Side, b: Side, matched: Matched) -> str:
+def _apart(runs: tuple[Side, Side], statuses: tuple[Status, Status], matched: Matched) -> str:
+    both = " and ".join(f"{run.letter} {run.output}" for run in runs)
     if not matched.images:
-        return (
-            f"{a.output} and {b.output} have no image in common ({matched.images_a} images there, {matched.images_b} "
-            "here); compare two audits of the same INPUT"
-        )
+        has = ", ".join(f"{run.letter} {_explained(status)}" for run, status in zip(runs, statuses, strict=True))
+        return f"{both} have no image in common ({has}); compare two audits of the same INPUT"
+    images = amount_in_words(matched.images, "image")
     return (
-        f"{a.output} and {b.output} have {matched.images} images in common, and explain no class of them alike; audit "
-        "both with --target label, or one --target class:ID"
+        f"{both} have {images} in common, and explain no class of them alike; audit both with --target label, or one "
+        "--target class:ID"
     )
+
+
+def _explained(status: Status) -> str:
+    failed = f" and has {status.failed:,} that failed" if status.failed else ""
+    return f"explains {amount_in_words(status.scored, 'image')}{failed}"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from igcam_batch.report.bootstrap import Interval, Means, poisson_weights
-from igcam_batch.report.summary import FEWEST_IMAGES, REPLICATES
+from igcam_batch.report.bootstrap import Interval, Means, poisson_weights, sums_of_images
+from igcam_batch.report.summary import REPLICATES, better_of
 from igcam_batch.report.wording import WORDINGS
 
 
@@ -62,7 +62,7 @@ class Differences:
             (self._change, b - a),
             (self._alike, np.stack(alike, 1)),
         ):
-            means.add(*_sums(numbers, inverse.ravel(), len(images)), weights)
+            means.add(*sums_of_images(numbers, inverse.ravel(), len(images)), weights)
         predicted = [side["predicted"].to_numpy() for side in scores]
         self.disagreeing += int((predicted[0] != predicted[1]).sum())
         self._add_classes(scores[0], a, b, alike[0])
@@ -92,22 +92,7 @@ class Differences:
             found.correlated += len(known)
 
 
-def better(column: str, change: Interval) -> str:
-    """A or B, where the interval of the difference leaves no doubt; else ''. Of a few images no interval does."""
-    higher = "higher" if column == "correct" else WORDINGS[column].better if column in WORDINGS else ""
-    if change.low is None or change.high is None or change.images < FEWEST_IMAGES or not higher:
-        return ""
-    if change.low > 0:
-        return "B" if higher == "higher" else "A"
-    if change.high < 0:
-        return "A" if higher == "higher" else "B"
-    return ""
-
-
-def _sums(values: np.ndarray, image: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n, columns), each of one of the images -> sums and numbers of the values of each image."""
-    known = np.isfinite(values)
-    totals, counts = np.zeros((images, values.shape[1])), np.zeros((images, values.shape[1]))
-    np.add.at(totals, image, np.where(known, values, 0.0))
-    np.add.at(counts, image, known)
-    return totals, counts
+def better(column: str, change: Interval) -> str | None:
+    """A or B, where the interval of the difference leaves no doubt."""
+    direction = "higher" if column == "correct" else WORDINGS[column].better if column in WORDINGS else ""
+    return better_of(change, direction, "B", "A")

@@ -10,10 +10,11 @@ GALLERIES = (
         "Looks elsewhere",
         "The lowest rank correlation (Spearman) between the two maps.",
         lambda rows: 1 - rows["rank_correlation"],
+        lambda number: f"rank correlation {1 - number:.2f}".replace("-", "−"),
     ),
     Gallery(
         "predicted",
-        "Predicted otherwise",
+        "Predictions differ",
         "The two models give different classes; where their confidences in this one differ most.",
         lambda rows: np.where(rows["otherwise"] == 1, abs(rows["confidence"]), np.nan),
     ),

@@ -16,9 +16,7 @@ import pyarrow.compute as pc
 
 from igcam_batch.report.bootstrap import image_key
 from igcam_batch.report.compare.runs import Side
-from igcam_batch.storage import open_store
 from igcam_batch.tables.readers import explained_shards
-from igcam_batch.tables.shards import read_commits
 
 _ROWS_AT_ONCE = 50_000
 
@@ -50,9 +48,15 @@ class Matched:
     images: int = 0
 
 
-def join(a: Side, b: Side, matched: Matched) -> Iterator[Pairs]:
-    """The pairs of two runs, some at a time, the order fixed by the images' names; counts them in `matched`."""
-    rows = max(sum(commit.rows for _, commit in read_commits(open_store(side.output))) for side in (a, b))
+def join(a: Side, b: Side, rows: int, matched: Matched) -> Iterator[Pairs]:
+    """The pairs of two runs, some at a time, the order fixed by the images' names.
+
+    Args:
+        a: one run.
+        b: the other.
+        rows: of the larger one.
+        matched: where they are counted.
+    """
     parts = max(1, -(-rows // _ROWS_AT_ONCE))
     with tempfile.TemporaryDirectory(prefix="igcam-compare-") as place:
         for side in (a, b):

@@ -19,9 +19,11 @@ from igcam_batch.report.summary import FEWEST_IMAGES
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.storage import Store
 from igcam_batch.tables.record import now
+from igcam_batch.words import isolated, setting_in_words
 
 _MOST_CLASSES = 2000
-_NAMES = {"confidence": "Confidence", "correct": "Label predicted ↑"}
+_OF_A_CLASS = {"correct": "Recall ↑"}  # the accuracy over the rows with one label
+_NAMES = {"confidence": "Confidence", "correct": "Accuracy ↑"}
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,15 @@ def _context(comparison: Comparison, decks: Sequence[Deck]) -> dict[str, Any]:
     galleries = [
         {"key": picked.gallery.key, "title": picked.gallery.title, "meaning": picked.gallery.meaning}
         | {"ranked": picked.ranked, "cards": [decks[0].names[shown.image_id, shown.target] for shown in picked.shown]}
+        | {"says": [picked.gallery.says(shown.number) for shown in picked.shown]}
         for picked in comparison.galleries
     ]
     names = [_NAMES.get(name) or WORDINGS[name].heading for name in found.columns]
+    kept = [bool(row["rows"]) for row in rows[: len(names)]]
+    class_names = [_OF_A_CLASS.get(name, heading) for name, heading in zip(found.columns, names, strict=True)]
     sections = [("metrics", "Differences"), ("galleries", "Images"), ("by-class", "Classes"), ("runs", "Runs")]
     return {
-        "title": "A {} against B {}".format(*named(a, b)),
+        "title": "A {} against B {}".format(*map(isolated, named(a, b))),
         "version": __version__,
         "written": now(),
         "sections": [each for each in sections if each[0] != "galleries" or galleries],
@@ -75,9 +80,9 @@ def _context(comparison: Comparison, decks: Sequence[Deck]) -> dict[str, Any]:
         "alike": rows[len(names) :],
         "galleries": galleries,
         "pairs": pairs,
-        "missing": decks[0].missing,
-        "columns": names,
-        "classes": _classes(found),
+        "missing": len(decks[0].gone | decks[1].gone),
+        "columns": [name for name, there in zip(class_names, kept, strict=True) if there],
+        "classes": _classes(found, kept),
         "class_count": len(found.classes),
         "runs": _runs(a, b),
         "data": {
@@ -107,12 +112,12 @@ def _pairs(
                 "words": f"{card.title}; {card.words}",
             }
         pairs[name] = (both[0], both[1])
-        cards[name] = {"title": both[0].title.rpartition(",")[0], "words": "", "image_id": key[0], "methods": methods}
+        cards[name] = {"title": both[0].name, "words": "", "image_id": key[0], "methods": methods}
     return pairs, cards, maps
 
 
-def _classes(found: Differences) -> list[dict[str, Any]]:
-    """The most frequent classes, with the means of A and the change to B."""
+def _classes(found: Differences, kept: Sequence[bool]) -> list[dict[str, Any]]:
+    """The most frequent classes, with the means of A and the change to B in the columns that are kept."""
     most = sorted(found.classes.items(), key=lambda item: (-item[1].pairs, item[0]))[:_MOST_CLASSES]
     return [
         {
@@ -121,7 +126,8 @@ def _classes(found: Differences) -> list[dict[str, Any]]:
             "correlation": of.correlation / of.correlated if of.correlated else None,
             "cells": [
                 (a / known, (b - a) / known) if known else (None, None)
-                for known, a, b in zip(of.known.tolist(), of.a.tolist(), of.b.tolist(), strict=True)
+                for known, a, b, there in zip(of.known.tolist(), of.a.tolist(), of.b.tolist(), kept, strict=True)
+                if there
             ],
         }
         for target, of in most
@@ -134,7 +140,7 @@ def _runs(a: Side, b: Side) -> list[tuple[str, str, str]]:
     facts.append(("weights, sha256", a.record.model.sha256, b.record.model.sha256))
     facts.append(("layer", a.record.model.layer, b.record.model.layer))
     for name in {**a.record.config, **b.record.config}:
-        values = [str(side.record.config.get(name, "")) for side in (a, b)]
+        values = [setting_in_words(side.record.config.get(name, "")) for side in (a, b)]
         if name != "layer":
             facts.append((name, values[0], values[1]))
     return sorted(facts, key=lambda fact: fact[1] == fact[2])

@@ -1,11 +1,11 @@
 """What is compared with what: two runs, and which methods of theirs."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from igcam_batch.errors import InputError
 from igcam_batch.storage import open_store
 from igcam_batch.tables.record import RunRecord, read_record
+from igcam_batch.words import setting_in_words
 
 _NOT_NAMED = ("input", "method", "metric", "layer", "target")
 _MOST_NAMED = 3
@@ -77,14 +77,9 @@ def named(a: Side, b: Side) -> tuple[str, str]:
         return f"layer {a.record.model.layer}", f"layer {b.record.model.layer}"
     settings = a.record.config, b.record.config
     different = [name for name in settings[0] if name not in _NOT_NAMED and settings[0][name] != settings[1].get(name)]
-    one, other = (", ".join(f"{name} {_shown(of.get(name))}" for name in different[:_MOST_NAMED]) for of in settings)
+    named = different[:_MOST_NAMED]
+    one, other = (", ".join(f"{name} {setting_in_words(of.get(name))}" for name in named) for of in settings)
     return (one, other) if different else (a.output, b.output)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return "default" if value is None else str(value)
 
 
 def _record(output: str) -> RunRecord:

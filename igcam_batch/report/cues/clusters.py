@@ -9,7 +9,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.report.cues.columns import clusters_table
 from igcam_batch.report.cues.describe import described
 from igcam_batch.report.cues.sample import sample
-from igcam_batch.report.failures import causes
+from igcam_batch.report.failures import all_failed
 from igcam_batch.storage import open_store
 from igcam_batch.tables import to_parquet
 from igcam_batch.tables.parquet import read_parquet
@@ -70,10 +70,6 @@ def _nothing(output: str, method: str | None) -> InputError:
     if not commits:
         return InputError(f"{output}: holds no heatmaps of an audit; run `igcam-batch audit INPUT {output}`")
     if any(commit.failed for commit in commits) and not any(commit.rows for commit in commits):
-        worst = causes(output)[0]
-        return InputError(
-            f"{output}: no image was explained, all {sum(commit.failed for commit in commits)} failed, "
-            f"{worst.images} of them with: {worst.stage}: {worst.error}"
-        )
+        return InputError(f"{output}: {all_failed(output, sum(commit.failed for commit in commits))}")
     by = "" if method is None else f" by {method}"
     return NothingSeenError(f"{output}: holds no map{by} that is not zero everywhere")

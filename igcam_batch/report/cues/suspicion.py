@@ -29,6 +29,7 @@ from igcam_batch.report.cues.regions import BORDER_AREA, CORNER_AREA, CORNERS, b
 CUES = ("corner", "border", "outside boxes", "unusual pattern")
 LEAST = 0.1  # suspicion below which nothing is said to be odd
 _ERRORS, _FEW = 2.0, 5.0
+ENOUGH = 6  # maps; of fewer, less than half of an effect counts
 AREAS = (BORDER_AREA, *[CORNER_AREA] * 4)
 _USUAL = np.array([*AREAS, 0.5])  # where no other class says it
 

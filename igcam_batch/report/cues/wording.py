@@ -4,13 +4,14 @@ import numpy as np
 
 from igcam_batch.report.cues.regions import CORNERS
 from igcam_batch.report.cues.suspicion import AREAS, Oddity
+from igcam_batch.words import isolated
 
 _BORDER, _FIRST_CORNER, _OUTSIDE = 0, 1, 5  # columns of attention()
 
 
 def finding(odd: Oddity, maps: int, sampled: int, name: str, embedding: str | None) -> str:
     """What is odd about a group of `maps` of the `sampled` of a class; `embedding` is where it is one, or None."""
-    name = " ".join(name.split())
+    name = isolated(" ".join(name.split()))
     if sampled == 1:
         subject, verb = f"the one map of {name}", "looks"
     elif maps == sampled:

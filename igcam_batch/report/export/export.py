@@ -47,8 +47,8 @@ def export(
         overwrite: whether an earlier export is replaced.
 
     Raises:
-        InputError: `output` holds no run, or one of another version; `directory` holds something else; or an option is
-            not of this form.
+        InputError: `output` holds no run, or one of another version, or nothing that can be exported; `directory` holds
+            something else; or an option is not of this form.
     """
     given = {"size": size, "threshold": threshold, "colours": colours}
     options = {name: value for name, value in given.items() if value is not None}
@@ -61,6 +61,8 @@ def export(
     details = {"format": form, "of": output, "methods": run.methods, "limit": limit} | options
     with destination.anew(details) as to:
         written = _write(form, run, originals, to, options)
+        if not written.images:
+            raise InputError(f"{output}: nothing to export: {written.why_nothing()}")
         details |= {"rows": written.rows, "images": written.images, "left out": written.gone}
     return written
 

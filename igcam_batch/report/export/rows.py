@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from igcam_batch.errors import InputError
+from igcam_batch.report.failures import explained
 from igcam_batch.storage import Store, open_store
 from igcam_batch.storage.ahead import ahead
 from igcam_batch.tables.readers import explained_shard, tables_of
@@ -56,6 +57,7 @@ class Run:
     """
 
     def __init__(self, output: str, methods: Sequence[str] = (), limit: int | None = None) -> None:
+        self._output = output
         self._store: Store = open_store(output)
         record = read_record(self._store)
         if record is None:
@@ -68,11 +70,9 @@ class Run:
         self._limit = limit
 
     def check(self) -> None:
-        """InputError where nothing was explained yet, or the first shard cannot be read: before anything is written."""
-        first = next(committed_shards(self._store), None)
-        if first is None:
-            raise InputError(f"{self._store.root}: holds no scores yet; `igcam-batch status` says how far it is")
-        self._read(first)
+        """InputError where nothing was explained, or the first shard cannot be read: before anything is written."""
+        explained(self._output, "export")
+        self._read(next(committed_shards(self._store)))
 
     def rows(self) -> Iterator[Rows]:
         """The rows that are wanted; of as many shards in memory as the store is asked for at a time."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from igcam_batch.words import amount_in_words
+
 
 @dataclass
 class Written:
@@ -29,15 +31,20 @@ class Written:
             self.first_gone = f"{image_id}: {said}"
         self.gone += 1
 
+    def why_nothing(self) -> str:
+        """Of an export without an image."""
+        if not self.gone:
+            return "it has no row of that method"
+        return f"{amount_in_words(self.gone, 'image')} could not be had, the first {self.first_gone}"
+
     def line(self, directory: str) -> str:
         """As a person reads it."""
-        said = f"{self.form}: {_some(self.rows, 'row')} of {_some(self.images, 'image')} in {directory}"
+        rows, images = amount_in_words(self.rows, "row"), amount_in_words(self.images, "image")
+        said = f"{self.form}: {rows} of {images} in {directory}"
         if self.blank:
-            said += f"; {_some(self.blank, 'map')} gave no box, being zero everywhere or outside the image"
+            blank = amount_in_words(self.blank, "map")
+            said += f"; {blank} gave no box, being zero everywhere or outside the image"
         if self.gone:
-            said += f"; {_some(self.gone, 'image')} could not be had and left out, the first {self.first_gone}"
+            gone = amount_in_words(self.gone, "image")
+            said += f"; {gone} could not be had and left out, the first {self.first_gone}"
         return said
-
-
-def _some(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' * (number != 1)}"

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 
 from igcam_batch.images import DecodeError
 from igcam_batch.report.html.pictures import Picture, map_of, picture_of
-from igcam_batch.report.html.render import percent
 from igcam_batch.report.originals import Originals
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.tables.readers import explained_shards
+from igcam_batch.words import isolated, percentage
 
 Key = tuple[str, int]
 """Image id and class index."""
@@ -27,16 +27,20 @@ class Card:
 
     Attributes:
         image_id: of the image.
-        title: class and confidence.
-        predicted: the predicted class, where the target is the dataset's label and another was predicted; else ''.
+        name: of its class, as it stands in a sentence.
+        title: that and the confidence.
+        predicted: the predicted class, where it is another; else ''.
+        wrong: whether that is an error, as the target is the dataset's label.
         picture: the image; None where it could not be had, as `missing` then says.
         map, words: of the method that is shown first: the name of its map, its scores.
         methods: map and words of each method.
     """
 
     image_id: str
+    name: str
     title: str
     predicted: str
+    wrong: bool
     picture: Picture | None = None
     missing: str = ""
     map: str = ""
@@ -59,9 +63,14 @@ class Deck:
     maps: dict[str, dict[str, Any]]
 
     @property
+    def gone(self) -> set[str]:
+        """Ids of the images that could not be had."""
+        return {card.image_id for card in self.cards.values() if card.picture is None}
+
+    @property
     def missing(self) -> int:
-        """How many images could not be had."""
-        return len({card.image_id for card in self.cards.values() if card.picture is None})
+        """How many they are."""
+        return len(self.gone)
 
 
 def deal(output: str, wanted: Collection[Key], method: str) -> Deck:
@@ -96,10 +105,13 @@ def deal(output: str, wanted: Collection[Key], method: str) -> Deck:
 
 def _add(deck: Deck, name: str, score: Mapping[str, Any], heatmap: np.ndarray) -> None:
     """A row of the scores, with its map."""
-    wrong = score["target_source"] in _LABELLED and score["predicted"] != score["target"]
-    target, predicted = (score[f"{which}_name"] or f"class {score[which]}" for which in ("target", "predicted"))
-    title = f"{target}, {percent(score['confidence'], 0)} %"
-    card = deck.cards.setdefault(name, Card(score["image_id"], title, predicted if wrong else ""))
+    other = score["predicted"] != score["target"]
+    target, predicted = (
+        isolated(score[f"{which}_name"] or f"class {score[which]}") for which in ("target", "predicted")
+    )
+    title = f"{target}, confidence {percentage(score['confidence'])}"
+    wrong = other and score["target_source"] in _LABELLED
+    card = deck.cards.setdefault(name, Card(score["image_id"], target, title, predicted if other else "", wrong))
     place = f"{name}.{len(card.methods)}"
     deck.maps[place] = map_of(heatmap)
     card.methods[score["method"]] = {"map": place, "words": scored(score)}
@@ -108,7 +120,7 @@ def _add(deck: Deck, name: str, score: Mapping[str, Any], heatmap: np.ndarray) -
 def scored(score: Mapping[str, Any]) -> str:
     """The metrics of a row of the scores, in words."""
     parts = [
-        f"{wording.short} {percent(score[column], 0)} %"
+        f"{wording.short} {percentage(score[column])}"
         for column, wording in WORDINGS.items()
         if column != "increase" and score.get(column) is not None
     ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from igcam_batch.report.distributions import BARS, Distribution
+from igcam_batch.words import amount_in_words
 
 WIDTH, HEIGHT = 250, 80  # of the plot, in units of the SVG
 
@@ -35,7 +36,8 @@ def histogram(values: Distribution) -> Histogram:
     if not values.rows:
         return Histogram([], None, "no value")
     low, middle, high = (values.quantile(share) for share in (0.25, 0.5, 0.75))
-    text = f"median {100 * middle:.1f}, half of the rows from {100 * low:.1f} to {100 * high:.1f}; {values.rows:,} rows"
+    text = f"median {100 * middle:.1f}, half of the rows from {100 * low:.1f} to {100 * high:.1f}; "
+    text += amount_in_words(values.rows, "row")
     if values.beyond:
         text += f", {values.beyond:,} of them above 100 and drawn there"
     return Histogram(bars, round(WIDTH * middle, 1), text)

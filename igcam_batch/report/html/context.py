@@ -8,14 +8,16 @@ from typing import Any
 from igcam_batch import __version__
 from igcam_batch.report.colours import COLOURS, colour_table
 from igcam_batch.report.failures import Cause
-from igcam_batch.report.html.cards import Deck
+from igcam_batch.report.galleries import GALLERIES, Picked
+from igcam_batch.report.html.cards import Card, Deck
 from igcam_batch.report.html.charts import histogram
-from igcam_batch.report.html.findings import Group, by_class, oddest, shown
+from igcam_batch.report.html.findings import Group, by_class, nothing_odd, oddest, shown
 from igcam_batch.report.summary import FEWEST_IMAGES
 from igcam_batch.report.survey import Survey
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.tables.record import RunRecord, now
 from igcam_batch.tables.status import Status
+from igcam_batch.words import amount_in_words, isolated, setting_in_words, time_in_words
 
 _MOST_CLASSES, _MOST_CAUSES = 2000, 25
 _Row = Mapping[str, Any]
@@ -50,16 +52,9 @@ def context(found: Findings) -> dict[str, Any]:
     means = _overall(summary)
     metrics = [metric for metric in next(iter(means.values())) if any(of[metric]["rows"] for of in means.values())]
     classes = _classes(summary, seen, metrics)
-    galleries = [
-        {
-            "key": picked.gallery.key,
-            "title": picked.gallery.title,
-            "meaning": picked.gallery.meaning,
-            "ranked": picked.ranked,
-            "cards": [deck.names[shown.image_id, shown.target] for shown in picked.shown],
-        }
-        for picked in seen.galleries
-    ]
+    galleries, distributions = _galleries(seen, deck), _distributions(seen, metrics, list(means))
+    odd = shown(oddest(found.groups), deck)
+    on_page = {key for part in (*galleries, *odd) for key in part["cards"]}
     labelled = sum(of.labelled for of in seen.classes.values())
     sections = [
         ("findings", "Findings"),
@@ -67,12 +62,14 @@ def context(found: Findings) -> dict[str, Any]:
         ("galleries", "Images"),
         ("distributions", "Distributions"),
     ]
+    cues = by_class(found.groups)
+    parts = {"galleries": galleries, "distributions": distributions, "cues": cues}
     sections += [("by-class", "Classes"), ("cues", "Cues"), ("failures", "Failures"), ("run", "Run")]
     return {
-        "title": f"{record.config['model'].rpartition(':')[2]} on {_last_part(record.config['input'])}",
+        "title": f"{isolated(_model(record))} on {isolated(_last_part(record.config['input']))}",
         "version": __version__,
         "written": now(),
-        "sections": [each for each in sections if each[0] != "galleries" or galleries],
+        "sections": [each for each in sections if parts.get(each[0], True)],
         "run": asdict(run)
         | {
             "remaining": run.remaining,
@@ -91,28 +88,51 @@ def context(found: Findings) -> dict[str, Any]:
         "agreement": _agreement(seen),
         "blank": [(method, count) for method, count in seen.blank.items() if count],
         "galleries": galleries,
-        "chosen_from": sum(of.rows for of in seen.classes.values()),
+        "others": [key for key in deck.cards if key not in on_page],
         "cards": deck.cards,
         "missing": deck.missing,
-        "findings": shown(oddest(found.groups), deck),
+        "findings": odd,
+        "nothing_odd": nothing_odd(found.groups),
         "sampled": sum(group["images"] for group in found.groups if group["kind"] == "class"),
-        "cues": by_class(found.groups),
-        "distributions": _distributions(seen, metrics, list(means)),
+        "cues": cues,
+        "cue_classes": sum(group["kind"] == "class" for group in found.groups),
+        "distributions": distributions,
         "classes": {"rows": classes, "count": len(seen.classes)},
         "failures": {"causes": found.causes[:_MOST_CAUSES], "kinds": len(found.causes)},
         "facts": _facts(record),
         "notes": record.notes,
-        "settings": [(name, _shown(value)) for name, value in record.config.items()],
+        "settings": [(name, setting_in_words(value)) for name, value in record.config.items()],
         "data": {
             "colours": {name: b64encode(colour_table(name).tobytes()).decode() for name in COLOURS},
             "maps": deck.maps,
             "cards": {
-                name: {"title": card.title, "words": _both(card.predicted), "image_id": card.image_id}
+                name: {"title": card.title, "words": _prediction(card), "image_id": card.image_id}
                 | {"methods": card.methods}
                 for name, card in deck.cards.items()
             },
             "classes": _class_means(summary, metrics, {row["target"] for row in classes}),
+            "galleries": {gallery["key"]: gallery["methods"] for gallery in galleries},
         },
+    }
+
+
+def _galleries(seen: Survey, deck: Deck) -> list[dict[str, Any]]:
+    """Those in which some method shows something; each method's own, and that of the one that is shown first."""
+    found = []
+    for place, gallery in enumerate(GALLERIES):
+        every = {method: of[place] for method, of in seen.galleries.items() if of[place].shown}
+        methods = {method: _picked(picked, deck) for method, picked in every.items()}
+        first = methods.get(seen.method, {"words": "", "cards": [], "says": []})
+        about = {"key": gallery.key, "title": gallery.title, "meaning": gallery.meaning}
+        found.append(about | first | {"methods": methods})
+    return [gallery for gallery in found if gallery["methods"]]
+
+
+def _picked(picked: Picked, deck: Deck) -> dict[str, Any]:
+    return {
+        "words": f"{len(picked.shown)} of {amount_in_words(picked.ranked, 'row')}.",
+        "cards": [deck.names[shown.image_id, shown.target] for shown in picked.shown],
+        "says": [picked.gallery.says(shown.number) for shown in picked.shown],
     }
 
 
@@ -193,7 +213,7 @@ def _classes(summary: Sequence[_Row], seen: Survey, metrics: Sequence[str]) -> l
             "rows": found.rows,
             "accuracy": found.correct / found.labelled if found.labelled else None,
             "confidence": found.confidence / found.rows,
-            "means": means[str(target)][seen.method],
+            "means": means.get(str(target), {}).get(seen.method, [None] * len(metrics)),
         }
         for target, found in most
     ]
@@ -218,7 +238,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     devices = sorted({worker["device"] for worker in record.workers})
     return [
         ("State", record.state),
-        ("Data", f"{config['input']}, {record.layout or config['layout']}"),
+        ("Data", f"{isolated(config['input'])}, {record.layout or config['layout']}"),
         ("Model", config["model"]),
         ("Weights", f"{config['weights']}, sha256 {record.model.sha256}"),
         ("Layer", f"{record.model.layer}, maps of {' × '.join(map(str, record.model.map_shape))}"),
@@ -227,23 +247,24 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("Score", f"{config['score']}; confidence by {record.model.confidence}"),
         ("Targets", config["target"]),
         ("Input", f"{record.model.recipe.size} pixels, {record.model.recipe.resize}"),
-        ("Started", record.started),
-        ("Finished", record.finished or "not yet"),
-        ("Working time", f"{record.seconds:,.0f} s"),
+        ("Started", time_in_words(record.started)),
+        ("Finished", time_in_words(record.finished) if record.finished else "not yet"),
+        ("Working time", f"{record.seconds:,.0f} s, with starting up and loading the model"),
         ("Workers", f"{len(record.workers)} on {', '.join(devices)}" if record.workers else "none yet"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
     ]
 
 
-def _both(predicted: str) -> str:
-    return f"The dataset's label; the model predicts {predicted}." if predicted else ""
+def _prediction(card: Card) -> str:
+    if not card.predicted:
+        return "The model predicts this class."
+    subject = "The dataset's label; the model" if card.wrong else "The model"
+    return f"{subject} predicts {card.predicted}."
+
+
+def _model(record: RunRecord) -> str:
+    return str(record.config["model"]).rpartition(":")[2]
 
 
 def _last_part(place: str) -> str:
     return place.rstrip("/").rpartition("/")[2] or place
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "default"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

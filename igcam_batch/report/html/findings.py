@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from igcam_batch.report.cues import NothingSeenError, write_clusters
-from igcam_batch.report.cues.suspicion import LEAST
+from igcam_batch.report.cues.columns import REGIONS
+from igcam_batch.report.cues.grouping import FEWEST
+from igcam_batch.report.cues.suspicion import ENOUGH, LEAST
 from igcam_batch.report.html.cards import Deck, Key
 from igcam_batch.report.html.pictures import map_of
-from igcam_batch.report.html.render import percent
+from igcam_batch.words import amount_in_words, isolated, percentage, unbroken
 
 _MOST, _EXAMPLES, _MOST_CLASSES = 8, 6, 20
 _CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
@@ -51,8 +53,8 @@ def shown(groups: Sequence[Group], deck: Deck) -> list[dict[str, Any]]:
         found.append(
             {
                 "map": name,
-                "title": f"{group['target_name'] or 'class ' + str(group['target'])}: {_title(group)}",
-                "text": f"{group['finding'][0].upper()}{group['finding'][1:]}.",
+                "title": f"{isolated(group['target_name'] or 'class ' + str(group['target']))}: {_title(group)}",
+                "text": unbroken(f"{group['finding'][0].upper()}{group['finding'][1:]}."),
                 "details": _details(group),
                 "cards": [deck.names[key] for key in keys if key in deck.names],
             }
@@ -60,12 +62,36 @@ def shown(groups: Sequence[Group], deck: Deck) -> list[dict[str, Any]]:
     return found
 
 
+def nothing_odd(groups: Sequence[Group]) -> str:
+    """Why no group is shown: no map looks at anything, there are too few to tell, or none stands out."""
+    classes = [group for group in groups if group["kind"] == "class"]
+    if not classes:
+        return "No map looks at anything: none has a value above zero, so there was nothing to search for cues."
+    maps = sum(group["images"] for group in classes)
+    searched = f"{amount_in_words(maps, 'sampled map')} of {amount_in_words(len(classes), 'class', 'classes')}"
+    told = sum(group["images"] >= ENOUGH for group in classes)
+    if not told:
+        return (
+            f"Too few maps to tell: {searched}, and none has {ENOUGH}. Where a few maps look may be chance; explain "
+            "more images of a class to learn whether it has a cue."
+        )
+    looks = ["at a border", "at a corner"]
+    looks += ["outside its boxes"] if any(group["outside"] is not None for group in classes) else []
+    looks += ["at two different things"] if any(group["images"] >= FEWEST for group in classes) else []
+    usual = "more than the others do" if len(classes) > 1 else "more than its share of the image"
+    left = len(classes) - told
+    few = f" {amount_in_words(left, 'class', 'classes')} with fewer than {ENOUGH} maps cannot be told." if left else ""
+    return (
+        f"No group of maps stands out among {searched}: no class looks {', '.join(looks[:-1])} or {looks[-1]} "
+        f"{usual}.{few}"
+    )
+
+
 def by_class(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """The classes whose attention differs most from the others', of those where it is known."""
+    """The most suspicious classes; of equally suspicious ones first the one that differs most from the others."""
     found = []
-    for group in groups:
-        if group["kind"] != "class":
-            continue
+    classes = [group for group in groups if group["kind"] == "class"]
+    for group in sorted(classes, key=lambda group: (-group["suspicion"], -_most_apart(group)))[:_MOST_CLASSES]:
         corner = max(_CORNERS, key=lambda corner: (group[corner] or 0) - (group[f"usual_{corner}"] or 0))
         found.append(
             {
@@ -77,7 +103,13 @@ def by_class(groups: Sequence[Group]) -> list[dict[str, Any]]:
                 **{name: group[name] for name in ("border", "usual_border", "outside", "usual_outside")},
             }
         )
-    return found[:_MOST_CLASSES]
+    return found
+
+
+def _most_apart(group: Group) -> float:
+    """The largest difference of a share of its attention from that in other classes."""
+    shares = [(group[name], group[f"usual_{name}"]) for name in REGIONS]
+    return max((own - usual for own, usual in shares if own is not None and usual is not None), default=0.0)
 
 
 def _title(group: Group) -> str:
@@ -87,11 +119,11 @@ def _title(group: Group) -> str:
 def _details(group: Group) -> str:
     parts = [f"suspicion {group['suspicion']:.2f}"]
     if group["confidence"] is not None:
-        parts.append(f"mean confidence {percent(group['confidence'], 0)} %")
+        parts.append(f"mean confidence {percentage(group['confidence'])}")
     if group["accuracy"] is not None:
-        parts.append(f"label predicted in {percent(group['accuracy'], 0)} %")
+        parts.append(f"accuracy {percentage(group['accuracy'])}")
     if group["outside"] is not None:
-        parts.append(f"{percent(group['outside'], 0)} % of the attention outside the boxes")
+        parts.append(f"{percentage(group['outside'])} of the attention outside the boxes")
     if group["embedding"] is not None:
         parts.append(f"{group['embedding']} group {group['cluster'] + 1}")
     return "; ".join(parts)

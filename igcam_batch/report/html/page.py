@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from igcam_batch.errors import InputError
-from igcam_batch.report.failures import causes
+from igcam_batch.report.failures import all_failed, causes
 from igcam_batch.report.html.cards import deal
 from igcam_batch.report.html.context import Findings, context
 from igcam_batch.report.html.findings import examples, oddest, write_groups
@@ -44,7 +44,7 @@ def write_report(output: str, images: int = IMAGES) -> pa.Table:
     method = _MAIN if _MAIN in methods else methods[0]
     seen = survey(output, method, images)
     groups = write_groups(output, method)
-    wanted = [(shown.image_id, shown.target) for picked in seen.galleries for shown in picked.shown]
+    wanted = [(shown.image_id, shown.target) for of in seen.galleries.values() for each in of for shown in each.shown]
     deck = deal(output, wanted + (examples(oddest(groups)) if images else []), method)
     found = Findings(record, progress, summary.to_pylist(), seen, groups, deck, causes(output))
     store.write(REPORT_FILE, render("report.html.j2", context(found)))
@@ -54,8 +54,4 @@ def write_report(output: str, images: int = IMAGES) -> pa.Table:
 def _nothing(output: str, progress: Status) -> str:
     if not progress.failed:
         return "no image is explained yet; the same audit command goes on"
-    worst = causes(output)[0]
-    return (
-        f"nothing to report: all {progress.failed} images that were reached failed, {worst.images} of them with: "
-        f"{worst.stage}: {worst.error}"
-    )
+    return f"nothing to report: {all_failed(output, progress.failed)}"

@@ -12,6 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from igcam_batch.words import amount_in_words, isolated, percentage, plural, time_in_words
+
 _ROOM = "igcam_batch.report.html"
 
 
@@ -31,7 +33,9 @@ def render(template: str, context: Mapping[str, Any]) -> bytes:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods keep the order of the run
-    environment.filters |= {"percent": percent, "points": points, "amount": amount}
+    environment.filters |= {"percent": percent, "percentage": percentage, "points": points, "time": time_in_words}
+    environment.filters |= {"number": number}
+    environment.filters |= {"amount": amount, "counted": amount_in_words, "plural": plural, "isolated": isolated}
     policy = f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     page = environment.get_template(template).render(
         {"data": {}} | dict(context), policy=policy, style=style, script=script
@@ -51,6 +55,11 @@ def percent(value: float | None, digits: int = 1) -> str:
 def points(value: float | None, digits: int = 1) -> str:
     """A difference of two shares: 0.012 -> +1.2."""
     return "–" if value is None else f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def number(value: float) -> str:
+    """A correlation: -0.1234 -> −0.123."""
+    return f"{value:.3f}".replace("-", "−")
 
 
 def amount(value: int) -> str:

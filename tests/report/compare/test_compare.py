@@ -1,5 +1,6 @@
 """Two runs side by side."""
 
+import io
 import re
 from pathlib import Path
 
@@ -7,12 +8,16 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from written_runs import METHOD, blob, score, write_run
+from drawings import picture
+from rich.console import Console
+from rich.table import Table
+from written_runs import METHOD, SIDE, blob, score, write_run
 
 from igcam_batch.errors import InputError
 from igcam_batch.report.agreement import rank_correlation
 from igcam_batch.report.compare import join as joining
 from igcam_batch.report.compare.compare import compare
+from igcam_batch.report.compare.terminal import agreement_table, changes_table
 
 COUNT = 60
 
@@ -36,6 +41,12 @@ def two_runs(root: Path, shard_sizes: tuple[int, int] = (7, 50)) -> tuple[str, s
         maps_a,
         maps_b,
     )
+
+
+def lines_of(table: Table) -> list[str]:
+    console = Console(width=100, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue().splitlines()
 
 
 def rows_of(directory: Path) -> list[dict]:
@@ -125,8 +136,8 @@ def test_only_classes_that_both_explain_are_pairs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "target", "said"),
     [
-        (["z.png"], 0, "have no image in common (1 images there, 1 here); compare two audits of the same INPUT"),
-        (["a.png"], 1, "have 1 images in common, and explain no class of them alike; audit both with --target label"),
+        (["z.png"], 0, "no image in common (A explains 1 image, B explains 1 image); compare two audits of the same"),
+        (["a.png"], 1, "have 1 image in common, and explain no class of them alike; audit both with --target label"),
     ],
 )
 def test_runs_without_a_pair_are_told_and_nothing_is_left(
@@ -137,6 +148,46 @@ def test_runs_without_a_pair_are_told_and_nothing_is_left(
     with pytest.raises(InputError, match=re.escape(said)):
         compare(a, b, str(tmp_path / "cmp"))
     assert not list((tmp_path / "cmp").rglob("*.*"))
+
+
+@pytest.mark.parametrize(
+    ("failures", "said"),
+    [
+        ({"a.png": "broken"}, "nothing to compare: the one image that was reached failed with: decode: broken"),
+        (
+            dict.fromkeys("abc", "bad"),
+            "nothing to compare: all 3 images that were reached failed with: decode: bad",
+        ),
+        ({}, "nothing to compare: no image is explained yet"),
+    ],
+)
+def test_a_run_in_which_nothing_was_explained_is_told(tmp_path: Path, failures: dict, said: str) -> None:
+    a = write_run(tmp_path / "a", [score("a.png")], blob(3, 3)[None])
+    b = write_run(tmp_path / "b", [], np.zeros((0, 7, 7)), failures=failures, remaining=2)
+    for one, other in ((a, b), (b, a)):
+        with pytest.raises(InputError, match=re.escape(f"{b}: {said}")):
+            compare(one, other, str(tmp_path / "cmp"))
+
+
+def test_of_runs_without_a_common_image_it_is_said_what_each_has(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", [score("a.png"), score("b.png")], np.stack([blob(3, 3)] * 2))
+    b = write_run(tmp_path / "b", [score("z.png")], blob(3, 3)[None], failures={"a.png": "x", "b.png": "x"})
+    said = "(A explains 2 images, B explains 1 image and has 2 that failed)"
+    with pytest.raises(InputError, match=re.escape(said)):
+        compare(a, b, str(tmp_path / "cmp"))
+
+
+def test_the_terminal_has_agreements_apart_from_differences_each_with_its_interval(tmp_path: Path) -> None:
+    a, b, _, _ = two_runs(tmp_path)
+    compared = compare(a, b, str(tmp_path / "cmp"), images=0)
+    changes, agreements = (lines_of(table) for table in (changes_table(compared), agreement_table(compared)))
+    assert [line.split()[0] for line in changes] == ["mean", "Confidence", "Accuracy", "EBPG", "Drop", "Increase"]
+    assert agreements[0].split("  ")[0] == "agreement of maps"
+    of = {row["metric"]: row for row in compared.table.to_pylist()}
+    for line, metric in zip(agreements[1:], ("rank_correlation", "top_overlap"), strict=True):
+        row = of[metric]
+        said = f"{row['change_mean']:.3f} {row['change_low']:.3f} to {row['change_high']:.3f} {COUNT}"
+        assert " ".join(line.split()).endswith(said)
 
 
 def test_an_earlier_comparison_is_not_lost(tmp_path: Path) -> None:
@@ -190,8 +241,20 @@ def test_the_page_names_what_differs_first_and_shows_what_changed(tmp_path: Path
     assert re.findall(r'<h3 id="gallery-(\w+)"', page) == ["elsewhere", "better", "surer"]
     shown = re.search(r'aria-labelledby="gallery-surer">(.*?)</ul>', page, re.S)[1]
     assert re.findall(r'class="id"><bdi>(.*?)</bdi>', shown) == ["59.png", "58.png", "57.png"]
-    settings = re.findall(r'<tr><th scope="row">(.*?)</th><td class="text id">', page)
+    settings = re.findall(r'<tr(?: class="differs")?><th scope="row">(.*?)</th><td class="text id">', page)
     assert settings.index("model") < settings.index("steps")
+
+
+@pytest.mark.parametrize("gone", [(), ("a",), ("b",), ("a", "b")])
+def test_images_that_are_gone_of_either_run_are_counted_on_the_page(tmp_path: Path, gone: tuple[str, ...]) -> None:
+    picture(1, (SIDE, SIDE)).save(tmp_path / "x.png")
+    a, b = (
+        write_run(tmp_path / name, [score("x.png")], blob(3, at)[None], images=None if name in gone else tmp_path)
+        for name, at in (("a", 3), ("b", 5))
+    )
+    compare(a, b, str(tmp_path / "cmp"))
+    page = (tmp_path / "cmp" / "comparison.html").read_text("utf-8")
+    assert len(re.findall(r"\b1 images? could not be fetched", page)) == bool(gone)
 
 
 def test_the_page_of_the_docs_has_every_column_and_its_queries_run(

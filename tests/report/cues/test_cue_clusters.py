@@ -312,7 +312,7 @@ class TestRunsThatAreNotWhole:
         maps = heatmap_array(np.empty((0, 7, 7), np.float32), "float32")
         heatmaps = pa.Table.from_arrays([[], [], [], maps], schema=heatmaps_schema((7, 7), "float32"))
         commit_shard(store, 0, SCORES.empty_table(), heatmaps, pa.Table.from_pylist(failures, schema=FAILURES), 2)
-        with pytest.raises(InputError, match="no image was explained, all 2 failed, 2 of them with: decode: broken"):
+        with pytest.raises(InputError, match="all 2 images that were reached failed with: decode: broken"):
             write_clusters(str(tmp_path))
 
     def test_a_directory_without_a_run_is_refused(self, tmp_path: Path) -> None:

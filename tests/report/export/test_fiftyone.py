@@ -17,6 +17,7 @@ from PIL import Image
 
 import igcam_batch
 from igcam_batch.attribution.upsample import upsample
+from igcam_batch.errors import InputError
 from igcam_batch.images import Recipe
 from igcam_batch.report.export.export import export
 from igcam_batch.report.export.fiftyone import in_original
@@ -116,12 +117,14 @@ def test_images_within_larger_files_are_copied_as_they_are(ray_cluster: None, tm
         assert "ground_truth" not in sample
 
 
-def test_images_within_larger_files_that_are_gone_are_counted(ray_cluster: None, tmp_path: Path) -> None:
+def test_images_within_larger_files_that_are_all_gone_are_no_export(ray_cluster: None, tmp_path: Path) -> None:
     output = finished_run(as_parquet(tmp_path / "data"), tmp_path / "run")
     (tmp_path / "data").rename(tmp_path / "elsewhere")
-    written = export(output, str(tmp_path / "out"), "fiftyone")
-    assert (written.images, written.gone) == (0, 3)
-    assert json.loads((tmp_path / "out" / "samples.json").read_text()) == {"samples": []}
+    with pytest.raises(
+        InputError, match=r"nothing to export: 3 images could not be had, the first train-00000.parquet#0: "
+    ):
+        export(output, str(tmp_path / "out"), "fiftyone")
+    assert not (tmp_path / "out").exists()
 
 
 class TestMapsOverTheWholeImage:

@@ -110,7 +110,7 @@ def test_it_asks_nothing_of_the_network_and_lets_nothing_else_run(tmp_path: Path
 
 def test_a_partial_run_says_what_is_missing(tmp_path: Path) -> None:
     page = page_of_run(tmp_path, [score("a.png"), score("b.png")], remaining=7)
-    assert "A partial run: 7 of 9 images are not explained yet." in page
+    assert "A partial run, with 7 of 9 images still to be explained." in page
 
 
 def test_maps_that_say_nothing_are_counted(tmp_path: Path) -> None:
@@ -163,7 +163,17 @@ def test_boxes_lie_where_the_recipe_takes_them(tmp_path: Path) -> None:
         (
             [],
             {"a.png": "truncated"},
-            "nothing to report: all 1 images that were reached failed, 1 of them with: ",
+            "nothing to report: the one image that was reached failed with: decode: truncated",
+        ),
+        (
+            [],
+            {"a.png": "truncated", "b.png": "truncated"},
+            "nothing to report: all 2 images that were reached failed with: decode: truncated",
+        ),
+        (
+            [],
+            {"a.png": "truncated", "b.png": "truncated", "c.png": "no image"},
+            "nothing to report: all 3 images that were reached failed, 2 of them with: decode: truncated",
         ),
         ([], {}, "no image is explained yet; the same audit command goes on"),
     ],

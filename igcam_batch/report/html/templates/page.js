@@ -48,39 +48,68 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "400px" });
 const drawAll = () => every("canvas[data-map]").forEach((canvas) => { seen.unobserve(canvas); seen.observe(canvas); });
 
-// One method at a time, in cards and in the table of classes.
+// One method at a time, in the galleries, which it ranks, and in the table of classes. Findings are of the method whose
+// maps were searched, and stay so.
+
+const pool = {};  // a card of every name, to be copied into galleries
+for (const card of [...every("[data-card]"), ...(control("others") ? every("[data-card]", control("others").content) : [])]) {
+  pool[card.dataset.card] ??= card;
+}
+
+function rank(method) {
+  for (const [key, methods] of Object.entries(data.galleries || {})) {
+    const part = document.querySelector(`[data-gallery="${key}"]`), picked = methods[method];
+    part.hidden = !picked;
+    if (!picked) continue;
+    part.querySelector("[data-words]").textContent = picked.words;
+    part.querySelector("ul").replaceChildren(...picked.cards.map((name, place) => {
+      const item = element("li"), card = pool[name].cloneNode(true);
+      card.querySelector(".says").textContent = picked.says[place];
+      item.append(card);
+      return item;
+    }));
+  }
+}
 
 function show(method) {
-  for (const card of every("[data-card]")) {
+  rank(method);
+  every("[data-method]").forEach((name) => { name.textContent = method; });
+  for (const card of every("[data-gallery] [data-card]")) {
     const shown = data.cards[card.dataset.card].methods[method];
     every("canvas", card).forEach((canvas) => { canvas.dataset.map = shown ? shown.map : ""; });
     every(".numbers", card).forEach((words) => { words.textContent = shown ? shown.words : "no map by this method"; });
   }
   for (const row of every("#classes tbody tr")) {
-    const means = data.classes[row.dataset.target][method] || [];
+    const means = (data.classes[row.dataset.target] || {})[method] || [];
     every("td[data-mean]", row).forEach((cell, place) => {
       const mean = means[place] ?? null;
       cell.dataset.value = mean === null ? "" : mean;
       cell.textContent = mean === null ? "–" : (100 * mean).toFixed(1);
     });
   }
+  const sorted = document.querySelector("#classes th[aria-sort]");
+  if (sorted) order(sorted);
   drawAll();
 }
 
 // The table of classes.
 
 function sort(header) {
-  const table = header.closest("table"), place = [...header.parentNode.children].indexOf(header);
   const rising = header.getAttribute("aria-sort") === "descending" || (!header.hasAttribute("aria-sort") && !header.dataset.number);
-  every("th[aria-sort]", table).forEach((other) => other.removeAttribute("aria-sort"));
+  every("th[aria-sort]", header.closest("table")).forEach((other) => other.removeAttribute("aria-sort"));
   header.setAttribute("aria-sort", rising ? "ascending" : "descending");
+  order(header);
+}
+
+function order(header) {
+  const place = [...header.parentNode.children].indexOf(header), rising = header.getAttribute("aria-sort") === "ascending";
   const value = (row) => row.children[place].dataset.value ?? row.children[place].textContent;
-  const body = table.tBodies[0];
-  const order = new Intl.Collator(undefined, { numeric: true });
+  const body = header.closest("table").tBodies[0];
+  const names = new Intl.Collator(undefined, { numeric: true });
   const rows = [...body.rows].sort((one, other) => {
     const [first, second] = [value(one), value(other)];
     if (first === "" || second === "") return (first === "") - (second === "");  // what has no value comes last
-    const less = header.dataset.number ? first - second : order.compare(first, second);
+    const less = header.dataset.number ? first - second : names.compare(first, second);
     return rising ? less : -less;
   });
   body.append(...rows);
@@ -94,7 +123,7 @@ function filter() {
     row.hidden = !named || Number(row.dataset.rows) < least;
     left += !row.hidden;
   }
-  control("left").textContent = `${left} of ${every("#classes tbody tr").length} classes`;
+  control("left").textContent = `${left} ${control("left").dataset.of}`;
 }
 
 // A card, large: every method beside the others.
@@ -114,11 +143,14 @@ function enlarge(button) {
   const views = every(".view", button);  // of each side, where two runs are compared
   const plain = views[0].cloneNode(true);
   every("canvas", plain).forEach((canvas) => canvas.remove());
+  every("img", plain).forEach((image) => { image.alt = card.image_id; });
   methods.replaceChildren(figure(plain, "the image, as the model saw it"));
   Object.entries(card.methods).forEach(([method, shown], place) => {
     const view = (views[place] || views[0]).cloneNode(true);
     const canvas = view.querySelector("canvas");
     canvas.dataset.map = shown.map;
+    canvas.removeAttribute("aria-hidden");
+    canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `map by ${method}`);
     methods.append(figure(view, `${method}: ${shown.words}`));
     draw(canvas);
@@ -131,6 +163,16 @@ function figure(view, words) {
   made.append(view, element("figcaption", words));
   return made;
 }
+
+// On paper: every map, seen or not, and what is folded away.
+
+addEventListener("beforeprint", () => {
+  every("canvas[data-map]").forEach((canvas) => { seen.unobserve(canvas); draw(canvas); });
+  every("details:not([open])").forEach((part) => { part.open = true; part.dataset.folded = ""; });
+});
+addEventListener("afterprint", () => {
+  every("details[data-folded]").forEach((part) => { part.open = false; delete part.dataset.folded; });
+});
 
 // Light and dark.
 
@@ -147,6 +189,9 @@ for (const name of ["colours", "opacity"]) control(name)?.addEventListener("inpu
 control("method")?.addEventListener("change", (event) => show(event.target.value));
 every("th[data-sort] button").forEach((button) => button.addEventListener("click", () => sort(button.closest("th"))));
 for (const name of ["named", "least"]) control(name)?.addEventListener("input", filter);
-every("button[data-card]").forEach((button) => button.addEventListener("click", () => enlarge(button)));
+document.addEventListener("click", (event) => {
+  const card = event.target.closest("button[data-card]");
+  if (card) enlarge(card);
+});
 every("[data-script]").forEach((part) => { part.hidden = false; });
 if (control("colours")) drawAll();
