@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format typecheck bench pictures clean
+.PHONY: help install demo test endurance lint format typecheck bench pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,11 @@ demo: $(READY) ## explain six photographs with a real pretrained CNN; a few minu
 
 test: $(READY) ## run the tests
 	$(BIN)/pytest -n 2 --dist loadgroup --durations=15
+
+endurance: $(READY) ## twenty killed drivers, a soak of 20,000 images, and one with kills; half an hour
+	IGCAM_KILLS=20 $(BIN)/pytest tests/audit/test_kills.py
+	$(BIN)/python jobs/benchmark.py soak
+	$(BIN)/python jobs/benchmark.py soak --images 5000 --kill-every 12
 
 lint: $(READY) ## ruff, and the layers of the design
 	$(BIN)/ruff check .

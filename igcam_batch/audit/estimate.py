@@ -19,7 +19,6 @@ from igcam_batch.audit.environment import settle, travelling
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.planning import draft, size_of_shards
 from igcam_batch.audit.progress import Progress
-from igcam_batch.audit.status import count_commits
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
@@ -29,6 +28,7 @@ from igcam_batch.storage import LocalStore, Store, open_store
 from igcam_batch.tables import Piece, from_ipc, to_ipc, to_parquet
 from igcam_batch.tables.plan import PLAN_DIR, read_plan
 from igcam_batch.tables.record import RunRecord
+from igcam_batch.tables.status import count_commits
 from igcam_batch.worker.decoded import DecodedShard
 
 _WARM_UP = 2  # images that are explained before the clock starts

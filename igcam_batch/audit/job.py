@@ -20,7 +20,6 @@ from igcam_batch.audit.planning import begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
 from igcam_batch.audit.rounds import Execute, Rounds
-from igcam_batch.audit.status import Status, count_commits
 from igcam_batch.audit.stop import ending_at_sigterm, stopping
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
@@ -36,6 +35,7 @@ from igcam_batch.tables.record import (
     now,
     write_record,
 )
+from igcam_batch.tables.status import Status, count_commits
 from igcam_batch.worker.watchdog import forget_verdicts
 
 _ROW_OF_DEATHS = 8  # of processes for each that can run at once; each has up to four pieces

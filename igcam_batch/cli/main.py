@@ -101,7 +101,7 @@ def plan(config: str | None, sample: int, price: float | None, **flags: Any) -> 
 @click.argument("output", metavar="OUTPUT", callback=reached)
 def status(output: str) -> None:
     """Say how many images of a run are planned, scored, failed, and remaining."""
-    from igcam_batch.audit.status import read_status
+    from igcam_batch.tables.status import read_status
 
     found = read_status(output)
     click.echo(

@@ -12,7 +12,7 @@ from promise import assert_same_but
 import igcam_batch
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.job import Summary
-from igcam_batch.audit.status import read_status
+from igcam_batch.tables.status import read_status
 
 pytestmark = pytest.mark.xdist_group("faults")
 NAMES = tuple(f"{index:02d}.png" for index in range(12))

@@ -16,25 +16,11 @@ from igcam_batch.report.summary import FEWEST_IMAGES
 from igcam_batch.report.survey import Survey
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.tables.record import RunRecord, now
+from igcam_batch.tables.status import Status
 from igcam_batch.words import amount_in_words, isolated, setting_in_words, time_in_words
 
 _MOST_CLASSES, _MOST_CAUSES = 2000, 25
 _Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come: images planned, scored and failed, and rows of its scores."""
-
-    planned: int
-    scored: int
-    failed: int
-    rows: int
-
-    @property
-    def remaining(self) -> int:
-        """Images of shards that are not committed."""
-        return self.planned - self.scored - self.failed
 
 
 @dataclass(frozen=True)
@@ -52,7 +38,7 @@ class Findings:
     """
 
     record: RunRecord
-    progress: Progress
+    progress: Status
     summary: Sequence[_Row]
     seen: Survey
     groups: Sequence[Group]

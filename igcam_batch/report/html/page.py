@@ -5,14 +5,14 @@ import pyarrow as pa
 from igcam_batch.errors import InputError
 from igcam_batch.report.failures import all_failed, causes
 from igcam_batch.report.html.cards import deal
-from igcam_batch.report.html.context import Findings, Progress, context
+from igcam_batch.report.html.context import Findings, context
 from igcam_batch.report.html.findings import examples, oddest, write_groups
 from igcam_batch.report.html.render import render
 from igcam_batch.report.summary import overall, write_summary
 from igcam_batch.report.survey import survey
-from igcam_batch.storage import Store, open_store
-from igcam_batch.tables.record import RunRecord, read_record
-from igcam_batch.tables.shards import read_commits
+from igcam_batch.storage import open_store
+from igcam_batch.tables.record import read_record
+from igcam_batch.tables.status import Status, count_commits
 
 REPORT_FILE = "report.html"
 IMAGES = 12  # in a gallery
@@ -36,7 +36,7 @@ def write_report(output: str, images: int = IMAGES) -> pa.Table:
     record = read_record(store)
     if record is None:
         raise InputError(f"{output}: holds no audit; run `igcam-batch audit INPUT {output}`")
-    progress = _progress(store, record)
+    progress = count_commits(store, record.images)
     if not progress.scored:
         raise InputError(f"{output}: {_nothing(output, progress)}")
     summary = write_summary(output)
@@ -51,14 +51,7 @@ def write_report(output: str, images: int = IMAGES) -> pa.Table:
     return summary
 
 
-def _progress(store: Store, record: RunRecord) -> Progress:
-    images = failed = rows = 0
-    for _, commit in read_commits(store):
-        images, failed, rows = images + commit.images, failed + commit.failed, rows + commit.rows
-    return Progress(record.images, images - failed, failed, rows)
-
-
-def _nothing(output: str, progress: Progress) -> str:
+def _nothing(output: str, progress: Status) -> str:
     if not progress.failed:
         return "no image is explained yet; the same audit command goes on"
     return f"nothing to report: {all_failed(output, progress.failed)}"
