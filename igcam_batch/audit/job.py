@@ -12,7 +12,7 @@ from igcam_batch.audit.checks import absolute, check_model, check_places, check_
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.crash import put_crash
 from igcam_batch.audit.environment import travelling
-from igcam_batch.audit.errors import IncompleteError, StoppedError
+from igcam_batch.audit.errors import IncompleteError, StoppedError, saying_how_to_go_on
 from igcam_batch.audit.execute import execute
 from igcam_batch.audit.gathering import Gathering
 from igcam_batch.audit.metrics import RunMetrics
@@ -85,6 +85,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     Raises:
         InputError: something asked for cannot be done; OUTPUT is as it was.
         IncompleteError: work was begun and could not be finished.
+        StoppedError: it was asked to stop, or its deadline came.
     """
     began = time.perf_counter()
     deadline = None if config.deadline is None else time.monotonic() + config.deadline
@@ -97,28 +98,52 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
             claim = stack.enter_context(output.claim(CLAIM, this_process()))
         except OSError as error:  # the first that is written
             raise InputError(f"OUTPUT {output.root}: cannot be written to: {error.strerror or error}") from None
-        return _go_on(config, place, output, progress, claim, began, deadline)
+        with saying_how_to_go_on(anew=False):  # what OUTPUT held is there until a run has begun
+            run = _begun(config, place, output, progress, deadline)
+        with saying_how_to_go_on(anew=config.overwrite):
+            return _explain(config, run, output, progress, claim, began, deadline)
 
 
-def _go_on(
+@dataclass(frozen=True)
+class _Run:
+    """A run that has begun.
+
+    Attributes:
+        record: of it.
+        replicas: that it was planned for.
+        execute: runs its pieces on the cluster.
+    """
+
+    record: RunRecord
+    replicas: Replicas
+    execute: Execute
+
+
+def _begun(config: AuditConfig, place: Place, output: Store, progress: Progress, deadline: float | None) -> _Run:
+    """Start a run, or take up the one in OUTPUT, which no other driver writes to meanwhile."""
+    record = existing_run(config, output)
+    model = load_model(config)
+    check_model(config, model)
+    if record is None:
+        record, replicas = begin(config, model, place, output, progress, deadline)
+    else:
+        check_weights(record, model, output)
+        connect()
+        replicas = plan_replicas(config, progress.warned, deadline)
+    return _Run(record, replicas, _executing(config, model, place, record, replicas))
+
+
+def _explain(
     config: AuditConfig,
-    place: Place,
+    run: _Run,
     output: Store,
     progress: Progress,
     claim: Claim,
     began: float,
     deadline: float | None,
 ) -> Summary:
-    """Start, or go on with, the run in OUTPUT, which no other driver writes to meanwhile."""
-    record = existing_run(config, output)
-    model = load_model(config)
-    check_model(config, model)
-    if record is None:
-        record, replicas = begin(config, model, place, output, progress)
-    else:
-        check_weights(record, model, output)
-        connect()
-        replicas = plan_replicas(config, progress.warned)
+    """Explain what is left of a run."""
+    record, replicas = run.record, run.replicas
     gathering = Gathering(output, record)
     gathering.tidy()
     with stopping(output, record.plan, deadline) as stop:
@@ -128,7 +153,7 @@ def _go_on(
             todo += gathering.failed()
         progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
         rounds = Rounds(
-            _executing(config, model, place, record, replicas),
+            run.execute,
             gathering,
             partial(put_crash, output, record, config),
             progress,

@@ -43,8 +43,8 @@ def main() -> None:
         _fail(str(error), EXIT_STOPPED)
     except OSError as error:  # a full disk, a place that went away
         _fail(f"{error.filename or 'files'}: {error.strerror or error}", EXIT_FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; what was committed is kept, and the same command goes on from there", EXIT_INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:  # click makes the one of the other
+        _fail(str(error.__cause__ or error) or "interrupted", EXIT_INTERRUPTED)
 
 
 @commands.command()
@@ -120,9 +120,10 @@ def compact(output: str, file_size: int) -> None:
     from igcam_batch.tables.compact import COMPACT_DIR
     from igcam_batch.tables.compact import compact as write_compact
 
+    place = f"{output.rstrip('/')}/{COMPACT_DIR}"
     for name, table in write_compact(output, file_size << 20).items():
         files = amount_in_words(table.files, "file")
-        click.echo(f"{output}/{COMPACT_DIR}/{name}: {table.rows} rows in {files}, {size_in_words(table.bytes)}")
+        click.echo(f"{place}/{name}: {table.rows} rows in {files}, {size_in_words(table.bytes)}")
 
 
 @commands.command()

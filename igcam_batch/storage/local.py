@@ -38,7 +38,7 @@ class LocalStore:
 
     def __init__(self, root: str, *, follow_links: bool = True) -> None:
         self._root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  # also takes `..` out
-        self._resolved = self._root.resolve()
+        self._resolved = Path(os.path.realpath(self._root))  # also where links lead in a circle
         self.root = str(self._root)
         self.follow_links = follow_links
         self.links_left_out: dict[str, None] = {}
