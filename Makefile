@@ -41,10 +41,14 @@ format: $(READY) ## write the code as ruff would
 typecheck: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(READY) ## speed, memory and quadrature rules, against floor and peers; half an hour
+bench: $(READY) ## speed, memory and rules, against floor and peers; the job, plans and pages; an hour and a half
 	$(BIN)/python jobs/benchmark.py engine
 	$(BIN)/python jobs/benchmark.py memory
 	$(BIN)/python jobs/benchmark.py rules
+	$(BIN)/python jobs/benchmark.py job
+	$(BIN)/python jobs/benchmark.py job --images 250 --images 500 --images 1000 --images 2000 --steps 4
+	$(BIN)/python jobs/benchmark.py plan
+	$(BIN)/python jobs/benchmark.py report
 
 pictures: demo ## the README's pictures, of the demo and of one benchmark; needs Chromium
 	$(BIN)/python jobs/benchmark.py engine --model resnet50 --steps 20 --json igcam-demo/engine.json
