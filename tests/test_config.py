@@ -414,7 +414,7 @@ def test_a_part_of_a_gpu_is_brought_to_what_ray_counts_by(text: str | float, sha
 
 @pytest.mark.parametrize("digits", [5, 6, 16])
 def test_as_many_share_a_gpu_as_were_meant_to(digits: int) -> None:
-    """Ray rounds to a ten-thousandth: of seven that ask for 0.142857 each, 0.1429, one would wait for ever."""
+    """Ray counts by ten-thousandths: of three that have 0.3334 each one would wait for ever."""
     for count in range(1, 101):
         share = config(gpus_per_worker=math.floor(10**digits / count) / 10**digits).gpus_per_worker
         assert share is not None

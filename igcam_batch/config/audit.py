@@ -34,7 +34,7 @@ from igcam_batch.names import (
 
 _MOST_WORKERS = 10_000
 _LEAST_OF_A_GPU = 0.01
-_PARTS_OF_A_GPU = 10_000  # by which Ray counts; it would round 0.142857 up, and six share a GPU rather than seven
+_PARTS_OF_A_GPU = 10_000  # by which Ray counts, so that what we say is what it gives
 _LONGEST_DEADLINE = 10_000  # hours
 MODELS = "torchvision:NAME, timm:NAME, torchray:NAME, package.module:factory"
 
