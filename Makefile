@@ -25,7 +25,7 @@ test: $(READY) ## run the tests
 	$(BIN)/pytest -n 2 --dist loadgroup --durations=15
 
 endurance: $(READY) ## twenty killed drivers, a soak of 20,000 images, and one with kills; half an hour
-	IGCAM_KILLS=20 $(BIN)/pytest tests/audit/test_kills.py
+	IGCAM_KILLS=20 $(BIN)/pytest --timeout 1800 tests/audit/test_kills.py
 	$(BIN)/python jobs/benchmark.py soak
 	$(BIN)/python jobs/benchmark.py soak --images 5000 --kill-every 12
 
