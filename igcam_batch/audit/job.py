@@ -36,6 +36,7 @@ from igcam_batch.tables.record import (
     now,
     write_record,
 )
+from igcam_batch.words import plural
 from igcam_batch.worker.watchdog import forget_verdicts
 
 _ROW_OF_DEATHS = 8  # of processes for each that can run at once; each has up to four pieces
@@ -65,7 +66,10 @@ class Summary:
     def line(self) -> str:
         """The closing line: images, rows, failures, seconds, images per second, and where the tables are."""
         done = self.status
-        tally = f"{done.planned} images, {done.rows} rows, {done.failed} failures"
+        tally = ", ".join(
+            f"{number} {plural(number, thing)}"
+            for number, thing in ((done.planned, "image"), (done.rows, "row"), (done.failed, "failure"))
+        )
         if not self.explained:
             return f"{tally}; nothing was left to do; tables in {self.output}"
         resumed = f"; {self.explained} of the images in this run" if self.explained < done.planned else ""

@@ -176,7 +176,7 @@ def test_every_kind_of_picture_is_explained_as_its_plain_twin(tmp_path: Path, au
 
 def test_a_run_in_which_no_worker_explained_anything_has_no_pace() -> None:
     summary = Summary(Status(1, 0, 1, 0), explained=1, failed=1, seconds=12.0, computing=0.0, output="out")
-    assert summary.line() == "1 images, 0 rows, 1 failures; 12.0 s; tables in out"
+    assert summary.line() == "1 image, 0 rows, 1 failure; 12.0 s; tables in out"
 
 
 def test_run_json_says_what_was_run(pictures: Callable[..., Path], audit: Callable[..., Summary]) -> None:
