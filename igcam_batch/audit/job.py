@@ -90,7 +90,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
         InputError: something asked for cannot be done; OUTPUT is as it was.
         IncompleteError: work was begun and could not be finished.
     """
-    began = time.perf_counter()
+    began, started = time.perf_counter(), now()
     deadline = None if config.deadline is None else time.monotonic() + config.deadline
     progress = progress or Silent()
     config = absolute(config)
@@ -101,7 +101,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
             claim = stack.enter_context(output.claim(CLAIM, this_process()))
         except OSError as error:  # the first that is written
             raise InputError(f"OUTPUT {output.root}: cannot be written to: {error.strerror or error}") from None
-        return _go_on(config, place, output, progress, claim, began, deadline)
+        return _go_on(config, place, output, progress, claim, began, started, deadline)
 
 
 def _go_on(
@@ -111,6 +111,7 @@ def _go_on(
     progress: Progress,
     claim: Claim,
     began: float,
+    started: str,
     deadline: float | None,
 ) -> Summary:
     """Start, or go on with, the run in OUTPUT, which no other driver writes to meanwhile."""
@@ -118,7 +119,7 @@ def _go_on(
     model = load_model(config)
     check_model(config, model)
     if record is None:
-        record, replicas = begin(config, model, place, output, progress)
+        record, replicas = begin(config, model, place, output, progress, started)
     else:
         check_weights(record, model, output)
         connect()

@@ -7,7 +7,7 @@ from igcam_batch.report.galleries import Gallery
 GALLERIES = (
     Gallery(
         "elsewhere",
-        "Looks elsewhere",
+        "Maps least alike",
         "The lowest rank correlation (Spearman) between the two maps.",
         lambda rows: 1 - rows["rank_correlation"],
         lambda number: f"rank correlation {1 - number:.2f}".replace("-", "−"),

@@ -11,12 +11,12 @@ from igcam_batch.report.failures import Cause
 from igcam_batch.report.galleries import GALLERIES, Picked
 from igcam_batch.report.html.cards import Card, Deck
 from igcam_batch.report.html.charts import histogram
-from igcam_batch.report.html.findings import Group, by_class, nothing_odd, oddest, shown
+from igcam_batch.report.html.findings import Group, by_class, nothing_odd, oddest, order_of_classes, shown
 from igcam_batch.report.summary import FEWEST_IMAGES
 from igcam_batch.report.survey import Survey
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.tables.record import RunRecord, now
-from igcam_batch.words import amount_in_words, isolated, setting_in_words, time_in_words
+from igcam_batch.words import amount_in_words, duration_in_words, isolated, setting_in_words, time_in_words
 
 _MOST_CLASSES, _MOST_CAUSES = 2000, 25
 _Row = Mapping[str, Any]
@@ -88,7 +88,6 @@ def context(found: Findings) -> dict[str, Any]:
         | {
             "remaining": run.remaining,
             "whole": not run.remaining,
-            "input": record.config["input"],
             "layer": record.model.layer,
         },
         "methods": list(means),
@@ -109,7 +108,7 @@ def context(found: Findings) -> dict[str, Any]:
         "nothing_odd": nothing_odd(found.groups),
         "sampled": sum(group["images"] for group in found.groups if group["kind"] == "class"),
         "cues": cues,
-        "cue_classes": sum(group["kind"] == "class" for group in found.groups),
+        "cues_say": order_of_classes(found.groups),
         "distributions": distributions,
         "classes": {"rows": classes, "count": len(seen.classes)},
         "failures": {"causes": found.causes[:_MOST_CAUSES], "kinds": len(found.causes)},
@@ -263,7 +262,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("Input", f"{record.model.recipe.size} pixels, {record.model.recipe.resize}"),
         ("Started", time_in_words(record.started)),
         ("Finished", time_in_words(record.finished) if record.finished else "not yet"),
-        ("Working time", f"{record.seconds:,.0f} s, with starting up and loading the model"),
+        ("Last command", f"took {duration_in_words(record.seconds)}" if record.seconds else "is not finished"),
         ("Workers", f"{len(record.workers)} on {', '.join(devices)}" if record.workers else "none yet"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
     ]

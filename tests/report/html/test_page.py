@@ -253,3 +253,12 @@ before = peak()
 write_report(sys.argv[1])
 print(before, peak())
 """
+
+
+@pytest.mark.parametrize(
+    ("corner", "said"), [(3, "All classes, none is suspicious; "), (0, "All classes, the most suspicious first.")]
+)
+def test_the_order_of_the_classes_with_cues_is_told(tmp_path: Path, corner: int, said: str) -> None:
+    rows = [score(f"{n}.png", n % 2) for n in range(40)]
+    write_report(write_run(tmp_path / "out", rows, np.stack([blob(3, 3), blob(corner, corner)] * 20)))
+    assert said in page_of(str(tmp_path / "out"))
