@@ -129,6 +129,7 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
 
 
 def _shown(value: Any) -> str:
+    """As few commas as tell values apart: others stand beside it in the line."""
     if value is None:
         return "default"
     if isinstance(value, list | tuple):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from igcam_batch import __version__
+from igcam_batch.audit.status import Status
 from igcam_batch.report.colours import COLOURS, colour_table
 from igcam_batch.report.failures import Cause
 from igcam_batch.report.galleries import GALLERIES, Picked
@@ -23,27 +24,13 @@ _Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run has come: images planned, scored and failed, and rows of its scores."""
-
-    planned: int
-    scored: int
-    failed: int
-    rows: int
-
-    @property
-    def remaining(self) -> int:
-        """Images of shards that are not committed."""
-        return self.planned - self.scored - self.failed
-
-
-@dataclass(frozen=True)
 class Findings:
     """All that a report is made of.
 
     Attributes:
         record: run.json.
         progress: how far the run has come.
+        means: method -> metric -> its row of the summary, over all rows.
         summary: the rows of its summary.
         seen: what a pass over its shards found.
         groups: its rows of clusters.parquet.
@@ -52,7 +39,8 @@ class Findings:
     """
 
     record: RunRecord
-    progress: Progress
+    progress: Status
+    means: Mapping[str, Mapping[str, _Row]]
     summary: Sequence[_Row]
     seen: Survey
     groups: Sequence[Group]
@@ -63,7 +51,7 @@ class Findings:
 def context(found: Findings) -> dict[str, Any]:
     """What report.html.j2 shows."""
     record, run, summary, seen, deck = found.record, found.progress, found.summary, found.seen, found.deck
-    means = _overall(summary)
+    means = found.means
     metrics = [metric for metric in next(iter(means.values())) if any(of[metric]["rows"] for of in means.values())]
     classes = _classes(summary, seen, metrics)
     galleries, distributions = _galleries(seen, deck), _distributions(seen, metrics, list(means))
@@ -147,15 +135,6 @@ def _picked(picked: Picked, deck: Deck) -> dict[str, Any]:
         "cards": [deck.names[shown.image_id, shown.target] for shown in picked.shown],
         "says": [picked.gallery.says(shown.number) for shown in picked.shown],
     }
-
-
-def _overall(summary: Sequence[_Row]) -> dict[str, dict[str, _Row]]:
-    """Method -> metric -> its row, of the means over all rows."""
-    found: dict[str, dict[str, _Row]] = {}
-    for row in summary:
-        if row["kind"] == "mean" and row["target"] is None:
-            found.setdefault(row["method"], {})[row["metric"]] = row
-    return found
 
 
 def _means(
