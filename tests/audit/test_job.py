@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +189,8 @@ def test_run_json_says_what_was_run(pictures: Callable[..., Path], audit: Callab
     assert len(record["model"]["sha256"]) == 64
     assert record["counts"] == {"planned": 4, "scored": 4, "failed": 0, "rows": 4}
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert record["started"] <= record["finished"]
+    started, finished = (datetime.fromisoformat(record[name]) for name in ("started", "finished"))
+    assert (finished - started).total_seconds() == pytest.approx(record["seconds"], abs=2)  # of one clock
     assert len(record["workers"]) >= 1
 
 

@@ -151,6 +151,14 @@ def test_why_there_is_no_finding_is_told(tmp_path: Path, maps: np.ndarray, class
     assert said in page_of(str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize(("source", "columns"), [("label", 6), ("predicted", 5)])
+def test_recall_is_a_column_where_some_target_was_a_label(tmp_path: Path, source: str, columns: int) -> None:
+    page = page_of_run(tmp_path, [score("a.png", target_source=source)])
+    table = page[page.index('<table id="classes">') :].split("</table>")[0]
+    assert (table.count('<th scope="col"'), table.count("<td") + 1) == (columns, columns)
+    assert ("recall" in table) is (source == "label")
+
+
 def test_failures_are_counted_by_cause(tmp_path: Path) -> None:
     failures = {f"bad-{n}.png": f"truncated after {n} bytes" for n in range(3)} | {"z.png": "not an image"}
     page = page_of_run(tmp_path, [score("a.png")], failures=failures)
