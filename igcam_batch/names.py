@@ -46,9 +46,14 @@ HeatmapDtype = Literal["float32", "float16"]
 
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
+MAIN_METHOD: MethodName = "integrated-grad-cam"
+"""The one that is shown first, and compared, where a run has it."""
 PAPER_METRICS: tuple[MetricName, ...] = ("ebpg", "bbox", "drop", "increase")
 
 
 def metric_column(metric: MetricName) -> str:
     """What the column of a metric is called: a name that SQL needs not quote."""
     return metric.replace("-", "_")
+
+
+METRIC_COLUMNS = tuple(metric_column(metric) for metric in METRICS)

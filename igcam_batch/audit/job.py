@@ -36,6 +36,7 @@ from igcam_batch.tables.record import (
     write_record,
 )
 from igcam_batch.tables.status import Status, count_commits
+from igcam_batch.words import plural
 from igcam_batch.worker.watchdog import forget_verdicts
 
 _ROW_OF_DEATHS = 8  # of processes for each that can run at once; each has up to four pieces
@@ -65,7 +66,10 @@ class Summary:
     def line(self) -> str:
         """The closing line: images, rows, failures, seconds, images per second, and where the tables are."""
         done = self.status
-        tally = f"{done.planned} images, {done.rows} rows, {done.failed} failures"
+        tally = ", ".join(
+            f"{number} {plural(number, thing)}"
+            for number, thing in ((done.planned, "image"), (done.rows, "row"), (done.failed, "failure"))
+        )
         if not self.explained:
             return f"{tally}; nothing was left to do; tables in {self.output}"
         resumed = f"; {self.explained} of the images in this run" if self.explained < done.planned else ""
@@ -87,7 +91,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
         IncompleteError: work was begun and could not be finished.
         StoppedError: it was asked to stop, or its deadline came.
     """
-    began = time.perf_counter()
+    began, started = time.perf_counter(), now()
     deadline = None if config.deadline is None else time.monotonic() + config.deadline
     progress = progress or Silent()
     config = absolute(config)
@@ -99,7 +103,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
         except OSError as error:  # the first that is written
             raise InputError(f"OUTPUT {output.root}: cannot be written to: {error.strerror or error}") from None
         with saying_how_to_go_on(anew=False):  # what OUTPUT held is there until a run has begun
-            run = _begun(config, place, output, progress, deadline)
+            run = _begun(config, place, output, progress, started, deadline)
         with saying_how_to_go_on(anew=config.overwrite):
             return _explain(config, run, output, progress, claim, began, deadline)
 
@@ -119,13 +123,15 @@ class _Run:
     execute: Execute
 
 
-def _begun(config: AuditConfig, place: Place, output: Store, progress: Progress, deadline: float | None) -> _Run:
+def _begun(
+    config: AuditConfig, place: Place, output: Store, progress: Progress, started: str, deadline: float | None
+) -> _Run:
     """Start a run, or take up the one in OUTPUT, which no other driver writes to meanwhile."""
     record = existing_run(config, output)
     model = load_model(config)
     check_model(config, model)
     if record is None:
-        record, replicas = begin(config, model, place, output, progress, deadline)
+        record, replicas = begin(config, model, place, output, progress, started, deadline)
     else:
         check_weights(record, model, output)
         connect()

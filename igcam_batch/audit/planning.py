@@ -16,7 +16,7 @@ from igcam_batch.models import LoadedModel
 from igcam_batch.sources import SUFFIXES, Place, Source, Wanted, class_directories, open_source
 from igcam_batch.storage import Store
 from igcam_batch.tables.plan import PLAN_DIR, Planned, write_plan
-from igcam_batch.tables.record import ModelRecord, RunRecord, now, versions, write_record
+from igcam_batch.tables.record import ModelRecord, RunRecord, versions, write_record
 
 _SHARD_IMAGES_GPU, _SHARD_IMAGES_CPU = 256, 32  # at most, unless --shard-size says otherwise
 _SHARDS_PER_WORKER = 4  # at least, so that workers finish together
@@ -33,9 +33,10 @@ def begin(
     place: Place,
     output: Store,
     progress: Progress,
+    started: str,
     deadline: float | None = None,
 ) -> tuple[RunRecord, Replicas]:
-    """Freeze the plan, find the workers, and record that a run begins.
+    """Freeze the plan, find the workers, and record that a run begins, or did at `started`.
 
     What OUTPUT held goes only when nothing more can be refused; a plan that comes to nothing is taken back.
 
@@ -50,7 +51,7 @@ def begin(
         drafted = draft(config, model, place, output, output, plan)
         connect()
         replicas = plan_replicas(config, progress.warned, deadline)
-        record = _new_record(config, model, plan, drafted, replicas)
+        record = _new_record(config, model, plan, drafted, replicas, started)
     except BaseException:
         output.delete(plan)
         raise
@@ -169,7 +170,9 @@ def size_of_shards(config: AuditConfig, model: LoadedModel, images: int, replica
     return size
 
 
-def _new_record(config: AuditConfig, model: LoadedModel, plan: str, drafted: Draft, replicas: Replicas) -> RunRecord:
+def _new_record(
+    config: AuditConfig, model: LoadedModel, plan: str, drafted: Draft, replicas: Replicas, started: str
+) -> RunRecord:
     """The record of a run that begins; decides the size of a shard."""
     planned, source = drafted.planned, drafted.source
     shard_size = size_of_shards(config, model, planned.images, replicas)
@@ -191,6 +194,6 @@ def _new_record(config: AuditConfig, model: LoadedModel, plan: str, drafted: Dra
         layout=source.layout,
         notes=tuple(source.notes.lines()),
         labels=drafted.labels_of(model.classes.count),
-        started=now(),
+        started=started,
         versions=versions(),
     )

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 
 from igcam_batch.audit.progress import Progress
-from igcam_batch.words import duration_in_words
+from igcam_batch.words import duration_in_words, plural
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -89,7 +89,7 @@ class LineView:
                 if rate
                 else ""
             )
-            self._say(f"{self._done} of {self._total} images, {self._failed} failures{pace}")
+            self._say(f"{self._done} of {self._total} images, {self._failed} {plural(self._failed, 'failure')}{pace}")
 
     def warned(self, message: str) -> None:
         """Say it."""
@@ -144,7 +144,7 @@ class BarView:
         self._failed += failed
         rate = self._pace.after(images)
         told = [f"{rate:.2f} images/s"] if rate else []
-        told += [f"{self._failed} failures"] if self._failed else []
+        told += [f"{self._failed} {plural(self._failed, 'failure')}"] if self._failed else []
         self._bar.update(self._task, description="explaining", advance=images, rate=", ".join(told))
 
     def warned(self, message: str) -> None:
@@ -154,4 +154,4 @@ class BarView:
 
 def _plan_line(images: int, shards: int, done: int) -> str:
     before = f", {done} of them done before" if done else ""
-    return f"{images} image{'s' * (images != 1)} in {shards} shard{'s' * (shards != 1)}{before}"
+    return f"{images} {plural(images, 'image')} in {shards} {plural(shards, 'shard')}{before}"

@@ -13,7 +13,6 @@ from igcam_batch.cli.options import audit_flags, given, reached
 from igcam_batch.errors import InputError
 from igcam_batch.words import amount_in_words, size_in_words
 
-_TABLE_WIDTH = 100  # a log file has no width of its own
 EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130  # 75: EX_TEMPFAIL, to be run again
 
 
@@ -62,11 +61,15 @@ def audit(config: str | None, **flags: Any) -> None:
 
     from igcam_batch.audit.job import run_audit
     from igcam_batch.cli.console import view
+    from igcam_batch.cli.terminal import is_watched, show
+    from igcam_batch.report.scores import means_table
     from igcam_batch.report.summary import write_summary
 
     with view() as progress:
         summary = run_audit(settings, progress)
-    write_summary(summary.output)
+    means = write_summary(summary.output)
+    if is_watched() and summary.status.scored:
+        show(means_table(means))
     click.echo(summary.line())
     if settings.fail_on_error and summary.status.failed:
         sys.exit(EXIT_FAILED)
@@ -133,11 +136,11 @@ def compact(output: str, file_size: int) -> None:
 )
 def report(output: str, images: int) -> None:
     """Show what a run found, finished or not: report.html, summary.parquet and summary.json, and the means here."""
+    from igcam_batch.cli.terminal import show
     from igcam_batch.report.html.page import REPORT_FILE, write_report
     from igcam_batch.report.scores import means_table
 
-    summary = write_report(output, images)
-    Console(highlight=False, width=max(Console().width, _TABLE_WIDTH)).print(means_table(summary))
+    show(means_table(write_report(output, images)))
     click.echo(f"look at {output.rstrip('/')}/{REPORT_FILE}")
 
 
@@ -160,16 +163,16 @@ def report(output: str, images: int) -> None:
 @click.option("--overwrite", is_flag=True, help="replace an earlier comparison")
 def compare(output_a: str, output_b: str, output: str, **options: Any) -> None:
     """Compare two runs on the same images: two models, layers, or methods."""
+    from igcam_batch.cli.terminal import show
     from igcam_batch.report.compare.compare import PAGE_FILE
     from igcam_batch.report.compare.compare import compare as write
     from igcam_batch.report.compare.terminal import agreement_table, changes_table, heading
 
     found = write(output_a, output_b, output, **options)
     click.echo(heading(found))
-    terminal = Console(highlight=False, width=max(Console().width, _TABLE_WIDTH))
-    terminal.print(changes_table(found))
-    terminal.print()
-    terminal.print(agreement_table(found))
+    show(changes_table(found))
+    click.echo()
+    show(agreement_table(found))
     click.echo(f"look at {output.rstrip('/')}/{PAGE_FILE}")
 
 
@@ -193,14 +196,14 @@ def layers(model: str, input_size: int | None) -> None:
 def demo(output: str) -> None:
     """Explain six photographs with a pretrained CNN on this machine, by three methods and four metrics."""
     from igcam_batch.cli.console import view
+    from igcam_batch.cli.terminal import show
     from igcam_batch.demo.run import run_demo
     from igcam_batch.report.scores import means_table, score_table
 
     with view() as progress:
         result = run_demo(output, progress)
-    terminal = Console(highlight=False, width=max(Console().width, _TABLE_WIDTH))
-    terminal.print(score_table(result.summary.output))
-    terminal.print(means_table(result.means))
+    show(score_table(result.summary.output))
+    show(means_table(result.means))
     click.echo(result.summary.line())
     click.echo(f"look at {result.report} and {result.sheet}")
 

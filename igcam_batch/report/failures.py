@@ -63,5 +63,9 @@ def explained(output: str, use: str) -> Status:
     status = read_status(output)
     if status.scored:
         return status
-    why = all_failed(output, status.failed) if status.failed else "no image is explained yet; the same audit goes on"
+    why = (
+        all_failed(output, status.failed)
+        if status.failed
+        else "no image is explained yet; the same audit command goes on"
+    )
     raise InputError(f"{output}: nothing to {use}: {why}")

@@ -39,6 +39,11 @@ class Gallery:
     says: Callable[[float], str] = lambda number: ""  # noqa: ARG005
 
 
+def positive(numbers: np.ndarray) -> np.ndarray:
+    """The numbers above zero, NaN for the others: those are not shown."""
+    return np.where(numbers > 0, numbers, np.nan)
+
+
 GALLERIES = (
     Gallery(
         "sure-elsewhere",
@@ -53,7 +58,7 @@ GALLERIES = (
         "drop",
         "Confidence lost without the rest",
         "The pixels that the map ranks highest, alone, lose the most confidence: the map misses what counted.",
-        lambda rows: _positive(rows["confidence"] - rows["masked_confidence"]),
+        lambda rows: positive(rows["confidence"] - rows["masked_confidence"]),
         lambda number: f"confidence falls by {100 * number:.0f} points",
     ),
     Gallery(
@@ -85,7 +90,7 @@ GALLERIES = (
         "gain",
         "Confidence gained without the rest",
         "The pixels that the map ranks highest, alone, gain the most confidence.",
-        lambda rows: _positive(rows["masked_confidence"] - rows["confidence"]),
+        lambda rows: positive(rows["masked_confidence"] - rows["confidence"]),
         lambda number: f"confidence rises by {100 * number:.0f} points",
     ),
     Gallery("sample", "At random", "Images drawn by chance, to see what is usual.", lambda rows: rows["chance"]),
@@ -129,7 +134,3 @@ class Picked:
         for shown in sorted([*self.shown, *found], key=lambda shown: (-shown.number, shown.image_id, shown.target)):
             first.setdefault(shown.image_id, shown)
         self.shown = list(first.values())[: self.most]
-
-
-def _positive(numbers: np.ndarray) -> np.ndarray:
-    return np.where(numbers > 0, numbers, np.nan)

@@ -8,9 +8,10 @@ from rich.table import Table
 
 from igcam_batch.names import PAPER_METRICS
 from igcam_batch.report.summary import overall
+from igcam_batch.report.wording import WORDINGS
 from igcam_batch.tables import read_scores
 
-_HEADINGS = {"ebpg": "EBPG %", "bbox": "Bbox %", "drop": "Drop %", "increase": "Incr. %"}
+_HEADINGS = {"ebpg": "EBPG %", "bbox": "Bbox %", "drop": "Drop %", "increase": "Incr. %"}  # as narrow as numbers
 
 
 def score_table(output: str) -> Table:
@@ -49,7 +50,7 @@ def means_table(summary: pa.Table) -> Table:
     for metric in next(iter(methods.values()), {}):
         if not any(of[metric]["rows"] for of in methods.values()):
             continue
-        heading = _HEADINGS.get(metric, f"{metric} %")
+        heading = f"{WORDINGS[metric].short} %"
         for method, of in methods.items():
             row = of[metric]
             interval = "-" if row["low"] is None else f"{_percent(row['low'])} to {_percent(row['high'])}"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from igcam_batch.errors import InputError
-from igcam_batch.names import METRICS, metric_column
+from igcam_batch.names import METRIC_COLUMNS
 from igcam_batch.report.bootstrap import Interval, Means, image_key, poisson_weights, sums_of_images
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.storage import open_store
@@ -43,7 +43,6 @@ FEWEST_IMAGES = 30  # behind a difference that names the better method
 _IMAGES_AT_ONCE = 4096
 _FILES = ("summary.parquet", "summary.json")
 _KEYS = ("image_id", "target", "target_name", "method")
-_METRICS = tuple(metric_column(name) for name in METRICS)
 
 
 def write_summary(output: str) -> pa.Table:
@@ -82,7 +81,7 @@ def summarise(output: str) -> pa.Table:
     """The table of `write_summary`, which it does not write. Reads shard by shard."""
     summary: _Summary | None = None
     for block in _blocks(output):
-        summary = summary or _Summary([name for name in _METRICS if name in block.column_names])
+        summary = summary or _Summary([name for name in METRIC_COLUMNS if name in block.column_names])
         if len(block):
             summary.add(block)
     if summary is None:
@@ -95,7 +94,7 @@ def _blocks(output: str) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     images = 0
     for table in score_tables(output):
-        names = [name for name in (*_KEYS, *_METRICS) if name in table.column_names]
+        names = [name for name in (*_KEYS, *METRIC_COLUMNS) if name in table.column_names]
         waiting.append(table.select(names))
         images += pc.count_distinct(table["image_id"]).as_py()
         if images >= _IMAGES_AT_ONCE:

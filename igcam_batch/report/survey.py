@@ -7,15 +7,13 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 
-from igcam_batch.names import METRICS, metric_column
+from igcam_batch.names import METRIC_COLUMNS
 from igcam_batch.report.agreement import rank_correlation, top_overlap
 from igcam_batch.report.bootstrap import image_key
 from igcam_batch.report.distributions import Distribution
 from igcam_batch.report.galleries import GALLERIES, Picked
+from igcam_batch.report.targets import labelled, predicted
 from igcam_batch.tables.readers import explained_shards
-
-_METRICS = tuple(metric_column(name) for name in METRICS)
-_LABELLED = ("label", "predicted+label")
 
 
 @dataclass
@@ -78,7 +76,7 @@ class Survey:
 
     def add(self, scores: pa.Table, heatmaps: pa.Table) -> None:
         """A shard: scores and, row by row, their heatmaps."""
-        self.metrics = [name for name in _METRICS if name in scores.column_names and name != "increase"]
+        self.metrics = [name for name in METRIC_COLUMNS if name in scores.column_names and name != "increase"]
         methods = scores["method"].to_numpy(zero_copy_only=False)
         maps = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
         blank = ~(maps > 0).any((1, 2))
@@ -107,11 +105,11 @@ class Survey:
     def _add_classes(self, rows: pa.Table) -> None:
         indices, inverse = np.unique(rows["target"].to_numpy(), return_inverse=True)
         names = dict(zip(rows["target"].to_pylist(), rows["target_name"].to_pylist(), strict=True))
-        labelled = _labelled(rows)
-        correct = labelled & (rows["predicted"].to_numpy() == rows["target"].to_numpy())
+        of_label = labelled(rows)
+        correct = of_label & predicted(rows)
         sums = [
             np.bincount(inverse.ravel(), weights, minlength=len(indices))
-            for weights in (None, labelled, correct, np.nan_to_num(_floats(rows, "confidence")))
+            for weights in (None, of_label, correct, np.nan_to_num(_floats(rows, "confidence")))
         ]
         for place, index in enumerate(indices.tolist()):
             found = self.classes.setdefault(index, OfClass(names[index]))
@@ -156,15 +154,11 @@ def survey(output: str, method: str, images: int) -> Survey:
 def _columns(rows: pa.Table) -> dict[str, np.ndarray]:
     image_ids = rows["image_id"].to_pylist()
     keys = {image_id: image_key(image_id) / 2**64 for image_id in set(image_ids)}
-    wrong = _labelled(rows) & (rows["predicted"].to_numpy() != rows["target"].to_numpy())
+    wrong = labelled(rows) & ~predicted(rows)
     return {name: _floats(rows, name) for name in ("confidence", "masked_confidence", "ebpg")} | {
         "wrong": wrong.astype(np.float64),
         "chance": np.array([keys[image_id] for image_id in image_ids]),
     }
-
-
-def _labelled(rows: pa.Table) -> np.ndarray:
-    return np.isin(rows["target_source"].to_numpy(zero_copy_only=False), _LABELLED)
 
 
 def _floats(rows: pa.Table, name: str) -> np.ndarray:

@@ -37,7 +37,8 @@ class RunRecord(BaseModel):
 
     `config` are the settings that decide what the tables hold; an audit goes on only where they are equal. `plan` is
     the directory of the frozen manifest: so many `images`, in so many `shards` of `shard_size`. `notes` say what is odd
-    about the dataset. `workers` are the replicas that took part, in the order of the runs.
+    about the dataset. `started` is when the first command was given, `seconds` how long the last one took. `workers`
+    are the replicas that took part, in the order of the runs.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -128,6 +129,7 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
 
 
 def _shown(value: Any) -> str:
+    """As few commas as tell values apart: others stand beside it in the line."""
     if value is None:
         return "default"
     if isinstance(value, list | tuple):

@@ -23,7 +23,7 @@ def test_an_audit_ends_with_a_line_that_says_it_all_and_status_agrees(
     assert ran.code == 0
     (line,) = ran.out.splitlines()
     pace = r"\d+\.\d s, \d+\.\d of them explaining at \d+\.\d\d images/s"
-    assert re.fullmatch(rf"3 images, 4 rows, 1 failures; {pace}; tables in {tmp_path}/out", line)
+    assert re.fullmatch(rf"3 images, 4 rows, 1 failure; {pace}; tables in {tmp_path}/out", line)
     assert "\x1b" not in ran.err  # a log holds no control characters
     assert "igcam-batch: 3 images in " in ran.err
     status = run("status", tmp_path / "out")

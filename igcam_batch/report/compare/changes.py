@@ -7,18 +7,16 @@ import pyarrow as pa
 import torch
 
 from igcam_batch.attribution.upsample import upsample
-from igcam_batch.names import METRICS, metric_column
+from igcam_batch.names import METRIC_COLUMNS
 from igcam_batch.report.agreement import rank_correlation, top_overlap
 from igcam_batch.report.compare.join import Pairs
-
-_METRICS = tuple(metric_column(name) for name in METRICS)
-_LABELLED = ("label", "predicted+label")
+from igcam_batch.report.targets import labelled, predicted
 
 
 def columns_of(scores: pa.Table, other: pa.Table) -> list[str]:
     """What is compared: `confidence`, `correct`, and the metrics that both runs have."""
     return ["confidence", "correct"] + [
-        name for name in _METRICS if name in scores.column_names and name in other.column_names
+        name for name in METRIC_COLUMNS if name in scores.column_names and name in other.column_names
     ]
 
 
@@ -27,11 +25,9 @@ def values_of(scores: pa.Table, columns: Sequence[str]) -> np.ndarray:
 
     `correct` is 1 where the target is the dataset's label and was predicted, 0 where it is and was not.
     """
-    labelled = np.isin(scores["target_source"].to_numpy(zero_copy_only=False), _LABELLED)
-    right = scores["predicted"].to_numpy() == scores["target"].to_numpy()
     return np.stack(
         [
-            np.where(labelled, right, np.nan)
+            np.where(labelled(scores), predicted(scores), np.nan)
             if name == "correct"
             else scores[name].to_numpy(zero_copy_only=False).astype(np.float64)
             for name in columns

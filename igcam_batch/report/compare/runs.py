@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from igcam_batch.errors import InputError
+from igcam_batch.names import MAIN_METHOD
 from igcam_batch.storage import open_store
 from igcam_batch.tables.record import RunRecord, read_record
 from igcam_batch.words import setting_in_words
 
 _NOT_NAMED = ("input", "method", "metric", "layer", "target")
 _MOST_NAMED = 3
-_MAIN = "integrated-grad-cam"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def sides(output_a: str, output_b: str, method_a: str | None = None, method_b: s
     records = [_record(output) for output in (output_a, output_b)]
     there = [list(record.config["method"]) for record in records]
     common = [method for method in there[0] if method in there[1]]
-    default = [_MAIN if _MAIN in common else common[0]] * 2 if common else [methods[0] for methods in there]
+    default = [MAIN_METHOD if MAIN_METHOD in common else common[0]] * 2 if common else [methods[0] for methods in there]
     chosen = []
     for flag, asked, has, usual, output in zip(
         ("--method-a", "--method-b"), (method_a, method_b), there, default, (output_a, output_b), strict=True

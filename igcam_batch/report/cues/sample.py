@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from igcam_batch.report.bootstrap import image_key
 from igcam_batch.report.grid import reduced
+from igcam_batch.report.targets import labelled, predicted
 from igcam_batch.tables.readers import explained_shards
 
 GRID = 14  # cells of a side at most
 MOST_OF_A_CLASS = 512
 _MOST = 2**17  # of all classes and methods together
-_LABELLED = ("label", "predicted+label")
 
 Key = tuple[str, int]
 """A method and the index of a class."""
@@ -115,8 +115,7 @@ def _maps(scores: pa.Table, heatmaps: pa.Table) -> Maps:
     maps = np.maximum(np.nan_to_num(maps, posinf=0, neginf=0), 0)
     highest = maps.max((1, 2), keepdims=True)
     maps = reduced(maps / np.where(highest > 0, highest, 1), GRID)  # of the highest first: sums are finite, not zero
-    labelled = np.isin(scores["target_source"].to_numpy(zero_copy_only=False), _LABELLED)
-    correct = np.where(labelled, scores["predicted"].to_numpy() == scores["target"].to_numpy(), np.nan)
+    correct = np.where(labelled(scores), predicted(scores), np.nan)
     image_ids = scores["image_id"].to_numpy(zero_copy_only=False)
     every = Maps(
         np.array([image_key(image_id) for image_id in image_ids], dtype=np.uint64),

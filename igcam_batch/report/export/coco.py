@@ -21,6 +21,7 @@ from igcam_batch.report.export.rows import Run
 from igcam_batch.report.export.spool import Spool
 from igcam_batch.report.export.written import Written
 from igcam_batch.report.originals import Originals, PlannedRow
+from igcam_batch.report.targets import LABELLED
 from igcam_batch.sources import SIDES
 from igcam_batch.storage import Store
 
@@ -103,7 +104,7 @@ class _Categories:
         for found in run.classes():
             for kind in ("target", "predicted"):
                 self._names.setdefault(found[kind], _named(found[kind], found[f"{kind}_name"]))
-            if found["target_source"] in ("label", "predicted+label") and found["label"]:
+            if found["target_source"] in LABELLED and found["label"]:
                 self._of_label.setdefault(found["label"], found["target"])
         every = tuple(self._names.get(index, _named(index, None)) for index in range(self._classes))
         self._known = ClassNames(self._classes, every)

@@ -11,14 +11,13 @@ import pyarrow.compute as pc
 from igcam_batch.images import DecodeError
 from igcam_batch.report.html.pictures import Picture, map_of, picture_of
 from igcam_batch.report.originals import Originals
+from igcam_batch.report.targets import LABELLED
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.tables.readers import explained_shards
 from igcam_batch.words import isolated, percentage
 
 Key = tuple[str, int]
 """Image id and class index."""
-
-_LABELLED = ("label", "predicted+label")
 
 
 @dataclass
@@ -110,7 +109,7 @@ def _add(deck: Deck, name: str, score: Mapping[str, Any], heatmap: np.ndarray) -
         isolated(score[f"{which}_name"] or f"class {score[which]}") for which in ("target", "predicted")
     )
     title = f"{target}, confidence {percentage(score['confidence'])}"
-    wrong = other and score["target_source"] in _LABELLED
+    wrong = other and score["target_source"] in LABELLED
     card = deck.cards.setdefault(name, Card(score["image_id"], target, title, predicted if other else "", wrong))
     place = f"{name}.{len(card.methods)}"
     deck.maps[place] = map_of(heatmap)

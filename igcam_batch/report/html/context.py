@@ -11,13 +11,13 @@ from igcam_batch.report.failures import Cause
 from igcam_batch.report.galleries import GALLERIES, Picked
 from igcam_batch.report.html.cards import Card, Deck
 from igcam_batch.report.html.charts import histogram
-from igcam_batch.report.html.findings import Group, by_class, nothing_odd, oddest, shown
+from igcam_batch.report.html.findings import Group, by_class, nothing_odd, oddest, order_of_classes, shown
 from igcam_batch.report.summary import FEWEST_IMAGES
 from igcam_batch.report.survey import Survey
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.tables.record import RunRecord, now
 from igcam_batch.tables.status import Status
-from igcam_batch.words import amount_in_words, isolated, setting_in_words, time_in_words
+from igcam_batch.words import amount_in_words, duration_in_words, isolated, setting_in_words, time_in_words
 
 _MOST_CLASSES, _MOST_CAUSES = 2000, 25
 _Row = Mapping[str, Any]
@@ -30,6 +30,7 @@ class Findings:
     Attributes:
         record: run.json.
         progress: how far the run has come.
+        means: method -> metric -> its row of the summary, over all rows.
         summary: the rows of its summary.
         seen: what a pass over its shards found.
         groups: its rows of clusters.parquet.
@@ -39,6 +40,7 @@ class Findings:
 
     record: RunRecord
     progress: Status
+    means: Mapping[str, Mapping[str, _Row]]
     summary: Sequence[_Row]
     seen: Survey
     groups: Sequence[Group]
@@ -49,7 +51,7 @@ class Findings:
 def context(found: Findings) -> dict[str, Any]:
     """What report.html.j2 shows."""
     record, run, summary, seen, deck = found.record, found.progress, found.summary, found.seen, found.deck
-    means = _overall(summary)
+    means = found.means
     metrics = [metric for metric in next(iter(means.values())) if any(of[metric]["rows"] for of in means.values())]
     classes = _classes(summary, seen, metrics)
     galleries, distributions = _galleries(seen, deck), _distributions(seen, metrics, list(means))
@@ -74,7 +76,6 @@ def context(found: Findings) -> dict[str, Any]:
         | {
             "remaining": run.remaining,
             "whole": not run.remaining,
-            "input": record.config["input"],
             "layer": record.model.layer,
         },
         "methods": list(means),
@@ -95,7 +96,7 @@ def context(found: Findings) -> dict[str, Any]:
         "nothing_odd": nothing_odd(found.groups),
         "sampled": sum(group["images"] for group in found.groups if group["kind"] == "class"),
         "cues": cues,
-        "cue_classes": sum(group["kind"] == "class" for group in found.groups),
+        "cues_say": order_of_classes(found.groups),
         "distributions": distributions,
         "classes": {"rows": classes, "count": len(seen.classes)},
         "failures": {"causes": found.causes[:_MOST_CAUSES], "kinds": len(found.causes)},
@@ -134,15 +135,6 @@ def _picked(picked: Picked, deck: Deck) -> dict[str, Any]:
         "cards": [deck.names[shown.image_id, shown.target] for shown in picked.shown],
         "says": [picked.gallery.says(shown.number) for shown in picked.shown],
     }
-
-
-def _overall(summary: Sequence[_Row]) -> dict[str, dict[str, _Row]]:
-    """Method -> metric -> its row, of the means over all rows."""
-    found: dict[str, dict[str, _Row]] = {}
-    for row in summary:
-        if row["kind"] == "mean" and row["target"] is None:
-            found.setdefault(row["method"], {})[row["metric"]] = row
-    return found
 
 
 def _means(
@@ -249,7 +241,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("Input", f"{record.model.recipe.size} pixels, {record.model.recipe.resize}"),
         ("Started", time_in_words(record.started)),
         ("Finished", time_in_words(record.finished) if record.finished else "not yet"),
-        ("Working time", f"{record.seconds:,.0f} s, with starting up and loading the model"),
+        ("Last command", f"took {duration_in_words(record.seconds)}" if record.seconds else "is not finished"),
         ("Workers", f"{len(record.workers)} on {', '.join(devices)}" if record.workers else "none yet"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())),
     ]

@@ -106,6 +106,17 @@ def by_class(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return found
 
 
+def order_of_classes(groups: Sequence[Group]) -> str:
+    """Which classes `by_class` gives, and what comes first."""
+    classes = [group for group in groups if group["kind"] == "class"]
+    odd = any(group["suspicion"] >= LEAST for group in classes)
+    first = "the most suspicious" if odd else "none is suspicious; those that differ most from the others come"
+    if len(classes) <= _MOST_CLASSES:
+        return f"All classes, {first} first."
+    some = f"{_MOST_CLASSES} of {amount_in_words(len(classes), 'class', 'classes')}"
+    return f"{some}, {first} first; clusters.parquet has all."
+
+
 def _most_apart(group: Group) -> float:
     """The largest difference of a share of its attention from that in other classes."""
     shares = [(group[name], group[f"usual_{name}"]) for name in REGIONS]

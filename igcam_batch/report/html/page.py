@@ -3,7 +3,8 @@
 import pyarrow as pa
 
 from igcam_batch.errors import InputError
-from igcam_batch.report.failures import all_failed, causes
+from igcam_batch.names import MAIN_METHOD
+from igcam_batch.report.failures import causes, explained
 from igcam_batch.report.html.cards import deal
 from igcam_batch.report.html.context import Findings, context
 from igcam_batch.report.html.findings import examples, oddest, write_groups
@@ -12,11 +13,9 @@ from igcam_batch.report.summary import overall, write_summary
 from igcam_batch.report.survey import survey
 from igcam_batch.storage import open_store
 from igcam_batch.tables.record import read_record
-from igcam_batch.tables.status import Status, count_commits
 
 REPORT_FILE = "report.html"
 IMAGES = 12  # in a gallery
-_MAIN = "integrated-grad-cam"
 
 
 def write_report(output: str, images: int = IMAGES) -> pa.Table:
@@ -36,22 +35,15 @@ def write_report(output: str, images: int = IMAGES) -> pa.Table:
     record = read_record(store)
     if record is None:
         raise InputError(f"{output}: holds no audit; run `igcam-batch audit INPUT {output}`")
-    progress = count_commits(store, record.images)
-    if not progress.scored:
-        raise InputError(f"{output}: {_nothing(output, progress)}")
+    progress = explained(output, "report")
     summary = write_summary(output)
-    methods = list(overall(summary))
-    method = _MAIN if _MAIN in methods else methods[0]
+    means = overall(summary)
+    methods = list(means)
+    method = MAIN_METHOD if MAIN_METHOD in methods else methods[0]
     seen = survey(output, method, images)
     groups = write_groups(output, method)
     wanted = [(shown.image_id, shown.target) for of in seen.galleries.values() for each in of for shown in each.shown]
     deck = deal(output, wanted + (examples(oddest(groups)) if images else []), method)
-    found = Findings(record, progress, summary.to_pylist(), seen, groups, deck, causes(output))
+    found = Findings(record, progress, means, summary.to_pylist(), seen, groups, deck, causes(output))
     store.write(REPORT_FILE, render("report.html.j2", context(found)))
     return summary
-
-
-def _nothing(output: str, progress: Status) -> str:
-    if not progress.failed:
-        return "no image is explained yet; the same audit command goes on"
-    return f"nothing to report: {all_failed(output, progress.failed)}"

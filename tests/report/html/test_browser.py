@@ -1,48 +1,19 @@
 """report.html and comparison.html as people meet them: in a browser."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import chromium, opened, painted
-from drawings import picture
+from browser import opened, painted
 from playwright.sync_api import Browser, Page
-from written_runs import METHOD, SIDE, blob, score, write_run
+from shown_runs import NAMES, OTHER
+from written_runs import METHOD, blob, score, write_run
 
 from igcam_batch.report.compare.compare import compare
 from igcam_batch.report.html.page import write_report
-from igcam_batch.sources import Box
 
 pytestmark = pytest.mark.xdist_group("browser")
-OTHER = "grad-cam"
-NAMES = ["<b>bold</b>.png", "\"quoted\" & 'so'.png", "😀.png", "שלום.png", *(f"{n}.png" for n in range(8))]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of twelve images in four classes by two methods, one class looking at a corner."""
-    root = tmp_path_factory.mktemp("run")
-    rows, maps = [], []
-    for number, name in enumerate(NAMES):
-        (root / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(number, (SIDE, SIDE)).save(root / "in" / name)
-        for method in (METHOD, OTHER):
-            shift = method == OTHER
-            values = {"drop": number / 20 + shift / 10, "ebpg": 1 - number / 12, "confidence": 0.5 + number / 30}
-            rows.append(score(name, number % 4, method, target_name=f"class {10 - number % 4}", **values))
-            maps.append(blob(6, 6) if number % 4 == 2 else blob(2 + shift, 3))
-    boxes = {name: [Box("thing", 4, 4, 20, 20)] for name in NAMES}
-    write_run(root / "out", rows, np.stack(maps), images=root / "in", boxes=boxes, failures={"bad.png": "truncated"})
-    write_report(str(root / "out"))
-    return root / "out"
 
 
 def column(page: Page, place: int) -> list[str]:

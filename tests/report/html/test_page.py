@@ -122,6 +122,43 @@ def test_maps_that_say_nothing_are_counted(tmp_path: Path) -> None:
     assert "Maps that are zero everywhere" not in page_of(str(tmp_path / "b"))
 
 
+def test_a_run_in_which_no_metric_has_a_value_is_told(tmp_path: Path) -> None:
+    page = page_of_run(tmp_path, [score(f"{n}.png", n % 2, drop=None, increase=None) for n in range(4)])
+    assert "<p>No metric has a value in any row.</p>" in page
+    assert "What the metrics say" not in page
+    assert data_of(page)["classes"] == {}
+    assert "no metric has a value" in data_of(page)["cards"]["c0"]["methods"][METHOD]["words"]
+
+
+@pytest.mark.parametrize(
+    ("maps", "classes", "said"),
+    [
+        (np.zeros((20, 7, 7)), 2, "No map looks at anything: none has a value above zero"),
+        (np.stack([blob(3, 3)] * 4), 2, "Too few maps to tell: 4 sampled maps of 2 classes, and none has 6."),
+        (
+            np.stack([blob(3, 3)] * 15),
+            2,
+            "No group of maps stands out among 15 sampled maps of 2 classes: no class looks at a border or at a "
+            "corner more than the others do.",
+        ),
+        (np.stack([blob(3, 3)] * 8), 1, "No group of maps stands out among 8 sampled maps of 1 class: no class looks"),
+        (np.stack([blob(3, 3)] * 8), 1, "more than its share of the image."),
+    ],
+)
+def test_why_there_is_no_finding_is_told(tmp_path: Path, maps: np.ndarray, classes: int, said: str) -> None:
+    rows = [score(f"{n}.png", n % classes) for n in range(len(maps))]
+    write_report(write_run(tmp_path / "out", rows, maps))
+    assert said in page_of(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("source", "columns"), [("label", 6), ("predicted", 5)])
+def test_recall_is_a_column_where_some_target_was_a_label(tmp_path: Path, source: str, columns: int) -> None:
+    page = page_of_run(tmp_path, [score("a.png", target_source=source)])
+    table = page[page.index('<table id="classes">') :].split("</table>")[0]
+    assert (table.count('<th scope="col"'), table.count("<td") + 1) == (columns, columns)
+    assert ("recall" in table) is (source == "label")
+
+
 def test_failures_are_counted_by_cause(tmp_path: Path) -> None:
     failures = {f"bad-{n}.png": f"truncated after {n} bytes" for n in range(3)} | {"z.png": "not an image"}
     page = page_of_run(tmp_path, [score("a.png")], failures=failures)
@@ -224,3 +261,12 @@ before = peak()
 write_report(sys.argv[1])
 print(before, peak())
 """
+
+
+@pytest.mark.parametrize(
+    ("corner", "said"), [(3, "All classes, none is suspicious; "), (0, "All classes, the most suspicious first.")]
+)
+def test_the_order_of_the_classes_with_cues_is_told(tmp_path: Path, corner: int, said: str) -> None:
+    rows = [score(f"{n}.png", n % 2) for n in range(40)]
+    write_report(write_run(tmp_path / "out", rows, np.stack([blob(3, 3), blob(corner, corner)] * 20)))
+    assert said in page_of(str(tmp_path / "out"))

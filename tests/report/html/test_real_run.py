@@ -3,19 +3,20 @@
 from pathlib import Path
 
 import pytest
-from browser import chromium, opened, painted
+from browser import opened, painted
 from datasets import as_voc
 from finished_runs import finished_run
+from playwright.sync_api import Browser
 
 from igcam_batch.report.html.page import write_report
 
 pytestmark = pytest.mark.xdist_group("ray")
 
 
-def test_it_opens_and_draws_its_maps_and_boxes(ray_cluster: None, tmp_path: Path) -> None:
+def test_it_opens_and_draws_its_maps_and_boxes(ray_cluster: None, browser: Browser, tmp_path: Path) -> None:
     out = finished_run(as_voc(tmp_path / "data"), tmp_path / "out")
     write_report(out)
-    with chromium() as browser, opened(browser, Path(out) / "report.html") as (page, _):
+    with opened(browser, Path(out) / "report.html") as (page, _):
         assert page.locator(".facts li").first.inner_text().split() == ["3", "images", "explained"]
         assert painted(page, "[aria-labelledby='gallery-sample'] canvas") > 1000
         assert page.locator("[aria-labelledby='gallery-sample'] rect").count() >= 3
