@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format typecheck bench pictures clean
+.PHONY: help install demo test endurance lint format typecheck bench pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,11 @@ demo: $(READY) ## explain six photographs with a real pretrained CNN; a few minu
 test: $(READY) ## run the tests
 	$(BIN)/pytest -n 2 --dist loadgroup --durations=15
 
+endurance: $(READY) ## twenty killed drivers, a soak of 20,000 images, and one with kills; half an hour
+	IGCAM_KILLS=20 $(BIN)/pytest --timeout 1800 tests/audit/test_kills.py
+	$(BIN)/python jobs/benchmark.py soak
+	$(BIN)/python jobs/benchmark.py soak --images 5000 --kill-every 12
+
 lint: $(READY) ## ruff, and the layers of the design
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,10 +41,14 @@ format: $(READY) ## write the code as ruff would
 typecheck: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(READY) ## speed, memory and quadrature rules, against floor and peers; half an hour
+bench: $(READY) ## speed, memory and rules, against floor and peers; the job, plans and pages; an hour and a half
 	$(BIN)/python jobs/benchmark.py engine
 	$(BIN)/python jobs/benchmark.py memory
 	$(BIN)/python jobs/benchmark.py rules
+	$(BIN)/python jobs/benchmark.py job
+	$(BIN)/python jobs/benchmark.py job --images 250 --images 500 --images 1000 --images 2000 --steps 4
+	$(BIN)/python jobs/benchmark.py plan
+	$(BIN)/python jobs/benchmark.py report
 
 pictures: demo ## the README's pictures, of the demo and of one benchmark; needs Chromium
 	$(BIN)/python jobs/benchmark.py engine --model resnet50 --steps 20 --json igcam-demo/engine.json

@@ -1,9 +1,10 @@
 """`igcam-batch audit` as a job: `ray job submit --working-dir . -- python jobs/audit.py INPUT OUTPUT ...`."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the working directory that was submitted
+from package import find_package
+
+find_package()
 
 from igcam_batch.cli import main
 

@@ -1,9 +1,8 @@
 """Measure on one machine, each in one run: `python jobs/benchmark.py engine`, and others."""
 
-import sys
-from pathlib import Path
+from package import find_package
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+find_package()
 
 import click
 from benchmarks.engine import engine

@@ -17,6 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from package import find_package
+
+find_package()
+
 import click
 from benchmarks import contenders as named
 from benchmarks.sheet import said

@@ -39,10 +39,6 @@ KINDS: tuple[tuple[str, str, dict], ...] = (
 """Mode, format and options of each file that is drawn before it is mangled."""
 
 
-_OVERFLOWING = (b"\0", b"\xff", b"\xff\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\x80", b"\0\0\0\0")
-"""Bytes with which sizes and offsets overflow."""
-
-
 def originals() -> list[bytes]:
     """Whole files, one of every kind."""
     return [_encoded(seed, *kind) for seed, kind in enumerate(KINDS)]

@@ -7,6 +7,27 @@ import pyarrow as pa
 import pytest
 
 import igcam_batch
+from igcam_batch.config import AuditConfig
+from igcam_batch.models import load_model
+from igcam_batch.sources import manifest_table
+from igcam_batch.sources.folder import folder_rows
+from igcam_batch.storage import open_store
+from igcam_batch.tables import Piece
+from igcam_batch.tables.plan import write_plan
+from igcam_batch.worker.explain import ShardExplainer
+from igcam_batch.worker.read import read_shard
+
+
+def explain_undisturbed(config: AuditConfig) -> str:
+    """The tables of an audit of a folder, made in this process, without a cluster; returns OUTPUT."""
+    manifest = manifest_table(folder_rows(open_store(config.input)))
+    write_plan(open_store(config.output), [manifest], "plan")
+    explain, recipe = ShardExplainer(config, "cpu", "plan"), load_model(config).recipe
+    for shard, start in enumerate(range(0, len(manifest), config.shard_size)):
+        stop = min(start + config.shard_size, len(manifest))
+        piece = Piece(shard, start, stop)
+        explain(read_shard(piece, manifest.slice(start, stop - start), recipe, config.max_pixels))
+    return config.output
 
 
 def tables(output: str | Path) -> tuple[pa.Table, pa.Table, list[str]]:

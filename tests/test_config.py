@@ -1,6 +1,7 @@
 """Settings: where they come from, which are refused and in what words, and which decide the results."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -400,6 +401,24 @@ class TestJson:
     def test_settings_cannot_be_changed(self):
         with pytest.raises(ValueError, match="frozen"):
             config().steps = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("1", 1), ("0", 0), ("0.5", 0.5), ("0.33333", 0.3333), ("0.29", 0.29), (0.2999, 0.2999)]
+)
+def test_a_part_of_a_gpu_is_brought_to_what_ray_counts_by(text: str | float, share: float) -> None:
+    found = config(gpus_per_worker=text)
+    assert found.gpus_per_worker == share
+    assert AuditConfig.model_validate_json(found.model_dump_json(by_alias=True)) == found
+
+
+@pytest.mark.parametrize("digits", [5, 6, 16])
+def test_as_many_share_a_gpu_as_were_meant_to(digits: int) -> None:
+    """Ray counts by ten-thousandths: of three that have 0.3334 each one would wait for ever."""
+    for count in range(1, 101):
+        share = config(gpus_per_worker=math.floor(10**digits / count) / 10**digits).gpus_per_worker
+        assert share is not None
+        assert count * round(10_000 * share) <= 10_000
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from typing import Any
 import ray
 from ray.util import placement_group, remove_placement_group
 
-_BETWEEN_LOOKS = 1.0  # seconds
+from igcam_batch.audit.errors import StoppedError
+
+_BETWEEN_LOOKS, _BETWEEN_LINES = 1.0, 60.0  # seconds
 
 
 def may_grow() -> bool:
@@ -26,7 +28,9 @@ def fitting(there: list[float], each: float) -> int:
     return sum(int(count) for count in there) * int(1 / each + 1e-9)
 
 
-def wait_for(kind: str, replicas: int, each: float, seconds: float, tell: Callable[[str], None]) -> None:
+def wait_for(
+    kind: str, replicas: int, each: float, seconds: float, tell: Callable[[str], None], deadline: float | None = None
+) -> None:
     """Ask for what some replicas need, and wait until it is there, or for so many seconds.
 
     Args:
@@ -34,15 +38,29 @@ def wait_for(kind: str, replicas: int, each: float, seconds: float, tell: Callab
         replicas: how many.
         each: of the resource for each, 1 at most.
         seconds: at most.
-        tell: told, once, what is waited for.
+        tell: told what is waited for, at once and then now and again.
+        deadline: the moment at which the run is to end, as `time.monotonic` counts; None: never.
+
+    Raises:
+        StoppedError: that moment comes first.
     """
-    until = time.monotonic() + seconds
-    tell(f"waiting up to {seconds:.0f} s for {kind}s: {replicas * each:g} needed, {sum(of_nodes(kind)):g} there")
+
+    def tally() -> str:
+        return f"{replicas * each:g} needed, {sum(of_nodes(kind)):g} there"
+
+    told = time.monotonic()
+    until = told + seconds
+    tell(f"waiting up to {seconds:.0f} s for {kind}s: {tally()}")
     # A wish that is this process's own: Ray forgets it with the process, however that ends. (The autoscaler's
     # request_resources is one for the whole cluster, and stays.)
     asked = placement_group([{kind: each}] * replicas)
     try:
-        while fitting(of_nodes(kind), each) < replicas and time.monotonic() < until:
+        while fitting(of_nodes(kind), each) < replicas and (now := time.monotonic()) < until:
+            if deadline is not None and now >= deadline:
+                raise StoppedError(f"the --deadline has come while {kind}s were waited for ({tally()})")
+            if now - told >= _BETWEEN_LINES:
+                told = now
+                tell(f"waiting up to {until - now:.0f} s more for {kind}s: {tally()}")
             time.sleep(_BETWEEN_LOOKS)
     finally:
         remove_placement_group(asked)  # the replicas hold what they use; what stays idle may go

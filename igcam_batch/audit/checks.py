@@ -32,7 +32,13 @@ def check_places(place: Place, output: Store) -> None:
     output.probe()
     if not isinstance(output, LocalStore):
         return
-    ground = next(path for path in (Path(output.root), *Path(output.root).parents) if path.exists())
+    root = Path(output.root)
+    if link := next((path for path in (root, *root.parents) if path.is_symlink() and not path.exists()), None):
+        raise InputError(
+            f"OUTPUT {root}: {link} is a link to {link.readlink()}, where nothing is; make that directory, or name "
+            "another"
+        )
+    ground = next(path for path in (root, *root.parents) if path.exists())
     if not ground.is_dir():
         raise InputError(f"OUTPUT {output.root}: {ground} is a file; name another directory")
     if not os.access(ground, os.W_OK | os.X_OK):

@@ -117,24 +117,28 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def plan_replicas(config: AuditConfig, tell: Callable[[str], None] = lambda _line: None) -> Replicas:
+def plan_replicas(
+    config: AuditConfig, tell: Callable[[str], None] = lambda _line: None, deadline: float | None = None
+) -> Replicas:
     """How many replicas of the model the cluster carries, and of what.
 
     Args:
         config: the settings.
         tell: told if GPUs are waited for, as those of an autoscaling cluster.
+        deadline: the moment at which they are waited for no more, as `time.monotonic` counts; None: never.
 
     Raises:
+        StoppedError: that moment came.
         InputError: GPUs are asked for that the cluster does not have, and does not come to have in time, or more
             workers than its CPUs can share.
     """
     gpus = config.gpus_per_worker if config.gpus_per_worker is not None else float(bool(of_nodes("GPU")))
     if not gpus:
         if not of_nodes("CPU") and config.gpus_per_worker == 0 and may_grow():
-            wait_for("CPU", _least_of(config), 1, config.startup_timeout, tell)
+            wait_for("CPU", _least_of(config), 1, config.startup_timeout, tell, deadline)
         return _on_cpus(config, of_nodes("CPU"))
     if fitting(of_nodes("GPU"), gpus) < _least_of(config) and may_grow():
-        wait_for("GPU", _least_of(config), gpus, config.startup_timeout, tell)
+        wait_for("GPU", _least_of(config), gpus, config.startup_timeout, tell, deadline)
     there = fitting(of_nodes("GPU"), gpus)
     if there < _least_of(config):
         wanted = f"--gpus-per-worker {gpus:g}" + (f" --workers {config.workers}" if config.workers else "")

@@ -1,22 +1,48 @@
-"""How a run that has begun can end before its end."""
+"""How a run that has begun can end before its end, and which command goes on with it."""
 
-_GOES_ON = "what was committed is kept"
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-
-class IncompleteError(RuntimeError):
-    """Not every shard was committed; what is committed is kept, and the same command goes on from there."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; {_GOES_ON}: that mended, the same command goes on from there")
+_KEPT = "what was committed is kept"
 
 
-class StoppedError(RuntimeError):
-    """The run was asked to stop; what is committed is kept, and the same command goes on from there.
+class EndedError(RuntimeError):
+    """A run ended before its end.
+
+    Args:
+        reason: why.
+        way_on: what can be done, if it is known.
 
     Attributes:
         reason: why, alone.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, way_on: str = "") -> None:
         self.reason = reason
-        super().__init__(f"{reason}; {_GOES_ON}, and the same command goes on from there")
+        super().__init__(reason + way_on)
+
+
+class IncompleteError(EndedError):
+    """Something is in the way of it."""
+
+
+class StoppedError(EndedError):
+    """It was asked to stop."""
+
+
+@contextmanager
+def saying_how_to_go_on(*, anew: bool) -> Iterator[None]:
+    """Have whatever ends a run in the block say that what is committed is kept, and which command goes on from there.
+
+    Args:
+        anew: whether the same command, as it has --overwrite, would not.
+    """
+    goes_on = f"the same command{' without --overwrite' if anew else ''} goes on from there"
+    try:
+        yield
+    except IncompleteError as error:
+        raise IncompleteError(error.reason, f"; {_KEPT}: that mended, {goes_on}") from None
+    except StoppedError as error:
+        raise StoppedError(error.reason, f"; {_KEPT}, and {goes_on}") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; {_KEPT}, and {goes_on}") from None

@@ -15,11 +15,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from igcam_batch.audit.checks import absolute, check_model, check_places, check_weights, existing_run
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
-from igcam_batch.audit.environment import settle, travelling
+from igcam_batch.audit.environment import travelling
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.planning import draft, size_of_shards
 from igcam_batch.audit.progress import Progress
-from igcam_batch.audit.status import count_commits
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
@@ -29,6 +28,7 @@ from igcam_batch.storage import LocalStore, Store, open_store
 from igcam_batch.tables import Piece, from_ipc, to_ipc, to_parquet
 from igcam_batch.tables.plan import PLAN_DIR, read_plan
 from igcam_batch.tables.record import RunRecord
+from igcam_batch.tables.status import count_commits
 from igcam_batch.worker.decoded import DecodedShard
 
 _WARM_UP = 2  # images that are explained before the clock starts
@@ -156,7 +156,8 @@ def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
             environment=travelling(os.environ),
             within=boundary(place, frozen.layout),
         )
-        found = _measured(work, replicas, _spread(frozen, sample)) if sample and frozen.remaining else None
+        rows = _spread(frozen, sample) if sample and frozen.remaining else None
+        found = _measured(work, replicas, rows, min(sample, frozen.images)) if rows is not None else None
     cpus = sum(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
     return Estimate(frozen.images, frozen.layout, frozen.remaining, size, model.layer, replicas, cpus, found)
 
@@ -173,16 +174,17 @@ def _of_run(record: RunRecord, output: Store) -> _Frozen:
 
 
 def _spread(frozen: _Frozen, count: int) -> pa.Table:
-    """Rows of a plan, evenly over it."""
-    rows = np.linspace(0, frozen.images - 1, min(count + _WARM_UP, frozen.images)).astype(int).tolist()
+    """Rows of a plan, evenly over it: some to warm up with, where there are so many, and those that are measured."""
+    spare = _WARM_UP if frozen.images >= count + _WARM_UP else 0  # else the first are explained twice
+    rows = np.linspace(0, frozen.images - 1, min(count + spare, frozen.images)).astype(int).tolist()
     return pa.concat_tables([read_plan(frozen.store, row, row + 1, frozen.plan) for row in rows])
 
 
-def _measured(work: Work, replicas: Replicas, rows: pa.Table) -> Sample:
-    """Have one replica explain some images; what Ray gives a replica of an audit, it has too."""
+def _measured(work: Work, replicas: Replicas, rows: pa.Table, count: int) -> Sample:
+    """Have a replica like those of an audit explain some images, the last so many of them by the clock."""
     task = ray.remote(num_cpus=replicas.cpus, num_gpus=replicas.gpus, max_retries=0)(_measure)
     try:
-        return Sample(**ray.get(task.remote(work, replicas.gpus, replicas.threads, to_ipc(rows))))
+        return Sample(**ray.get(task.remote(work, replicas.gpus, replicas.threads, to_ipc(rows), count)))
     except RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise InputError(str(error.cause)) from None
@@ -193,31 +195,23 @@ def _measured(work: Work, replicas: Replicas, rows: pa.Table) -> Sample:
         ) from None
 
 
-def _measure(work: Work, gpus: float, threads: int | None, manifest: bytes) -> dict[str, Any]:
-    """In a process of its own: load the model, decode the images, explain them."""
-    import torch
-
-    from igcam_batch.worker.explain import ShardExplainer
+def _measure(work: Work, gpus: float, threads: int | None, manifest: bytes, measured: int) -> dict[str, Any]:
+    """In a process of its own: load the model, decode and explain a few images, and so many, the last, by the clock."""
+    from igcam_batch.audit.replica import set_up
     from igcam_batch.worker.read import read_shard
 
-    settle(work.environment)
-    if threads is not None:
-        torch.set_num_threads(threads)
     began = time.perf_counter()
-    device = "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
-    settings, rows = work.settings(), from_ipc(manifest)
-    explain = ShardExplainer(settings, device, work.plan, work.labels, work.sha256, min(gpus, 1.0) or 1.0)
+    _, explain = set_up(work, gpus, threads)
     loading = time.perf_counter() - began
+    settings, rows = work.settings(), from_ipc(manifest)
 
     def read(some: pa.Table) -> DecodedShard:
         masks = settings.objects == "masks"
         return read_shard(Piece(0, 0, len(some)), some, work.recipe, settings.max_pixels, masks, within=work.within)
 
-    of_warm_up = min(_WARM_UP, len(rows) - 1)
-    if of_warm_up:
-        explain.tables(read(rows.slice(0, of_warm_up)))
+    explain.tables(read(rows.slice(0, _WARM_UP)))
     began = time.perf_counter()
-    decoded = read(rows.slice(of_warm_up))
+    decoded = read(rows.slice(len(rows) - measured))
     decoding = time.perf_counter() - began
     found = explain.tables(decoded)
     images = decoded.piece.images

@@ -12,7 +12,7 @@ from igcam_batch.audit.checks import absolute, check_model, check_places, check_
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.crash import put_crash
 from igcam_batch.audit.environment import travelling
-from igcam_batch.audit.errors import IncompleteError, StoppedError
+from igcam_batch.audit.errors import IncompleteError, StoppedError, saying_how_to_go_on
 from igcam_batch.audit.execute import execute
 from igcam_batch.audit.gathering import Gathering
 from igcam_batch.audit.metrics import RunMetrics
@@ -20,7 +20,6 @@ from igcam_batch.audit.planning import begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
 from igcam_batch.audit.rounds import Execute, Rounds
-from igcam_batch.audit.status import Status, count_commits
 from igcam_batch.audit.stop import ending_at_sigterm, stopping
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
@@ -36,6 +35,7 @@ from igcam_batch.tables.record import (
     now,
     write_record,
 )
+from igcam_batch.tables.status import Status, count_commits
 from igcam_batch.words import plural
 from igcam_batch.worker.watchdog import forget_verdicts
 
@@ -89,6 +89,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     Raises:
         InputError: something asked for cannot be done; OUTPUT is as it was.
         IncompleteError: work was begun and could not be finished.
+        StoppedError: it was asked to stop, or its deadline came.
     """
     began, started = time.perf_counter(), now()
     deadline = None if config.deadline is None else time.monotonic() + config.deadline
@@ -101,29 +102,54 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
             claim = stack.enter_context(output.claim(CLAIM, this_process()))
         except OSError as error:  # the first that is written
             raise InputError(f"OUTPUT {output.root}: cannot be written to: {error.strerror or error}") from None
-        return _go_on(config, place, output, progress, claim, began, started, deadline)
+        with saying_how_to_go_on(anew=False):  # what OUTPUT held is there until a run has begun
+            run = _begun(config, place, output, progress, started, deadline)
+        with saying_how_to_go_on(anew=config.overwrite):
+            return _explain(config, run, output, progress, claim, began, deadline)
 
 
-def _go_on(
-    config: AuditConfig,
-    place: Place,
-    output: Store,
-    progress: Progress,
-    claim: Claim,
-    began: float,
-    started: str,
-    deadline: float | None,
-) -> Summary:
-    """Start, or go on with, the run in OUTPUT, which no other driver writes to meanwhile."""
+@dataclass(frozen=True)
+class _Run:
+    """A run that has begun.
+
+    Attributes:
+        record: of it.
+        replicas: that it was planned for.
+        execute: runs its pieces on the cluster.
+    """
+
+    record: RunRecord
+    replicas: Replicas
+    execute: Execute
+
+
+def _begun(
+    config: AuditConfig, place: Place, output: Store, progress: Progress, started: str, deadline: float | None
+) -> _Run:
+    """Start a run, or take up the one in OUTPUT, which no other driver writes to meanwhile."""
     record = existing_run(config, output)
     model = load_model(config)
     check_model(config, model)
     if record is None:
-        record, replicas = begin(config, model, place, output, progress, started)
+        record, replicas = begin(config, model, place, output, progress, started, deadline)
     else:
         check_weights(record, model, output)
         connect()
-        replicas = plan_replicas(config, progress.warned)
+        replicas = plan_replicas(config, progress.warned, deadline)
+    return _Run(record, replicas, _executing(config, model, place, record, replicas))
+
+
+def _explain(
+    config: AuditConfig,
+    run: _Run,
+    output: Store,
+    progress: Progress,
+    claim: Claim,
+    began: float,
+    deadline: float | None,
+) -> Summary:
+    """Explain what is left of a run."""
+    record, replicas = run.record, run.replicas
     gathering = Gathering(output, record)
     gathering.tidy()
     with stopping(output, record.plan, deadline) as stop:
@@ -133,7 +159,7 @@ def _go_on(
             todo += gathering.failed()
         progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
         rounds = Rounds(
-            _executing(config, model, place, record, replicas),
+            run.execute,
             gathering,
             partial(put_crash, output, record, config),
             progress,

@@ -28,20 +28,29 @@ _NUMBERED_BY_NAME = ("imagefolder", "voc")  # layouts whose classes are numbered
 
 
 def begin(
-    config: AuditConfig, model: LoadedModel, place: Place, output: Store, progress: Progress, started: str
+    config: AuditConfig,
+    model: LoadedModel,
+    place: Place,
+    output: Store,
+    progress: Progress,
+    started: str,
+    deadline: float | None = None,
 ) -> tuple[RunRecord, Replicas]:
     """Freeze the plan, find the workers, and record that a run begins, or did at `started`.
 
     What OUTPUT held goes only when nothing more can be refused; a plan that comes to nothing is taken back.
 
+    A deadline does not break off what is planned: it would be the same work another night.
+
     Raises:
         InputError: INPUT has no images, its labels mean nothing to the model, or the cluster lacks what was asked for.
+        StoppedError: the deadline, as `time.monotonic` counts, came while the cluster was waited for.
     """
     plan = f"{PLAN_DIR}/{uuid.uuid4().hex[:12]}"
     try:
         drafted = draft(config, model, place, output, output, plan)
         connect()
-        replicas = plan_replicas(config, progress.warned)
+        replicas = plan_replicas(config, progress.warned, deadline)
         record = _new_record(config, model, plan, drafted, replicas, started)
     except BaseException:
         output.delete(plan)

@@ -37,9 +37,12 @@ class Replica:
     gpu: str
 
     def warning(self) -> str:
-        """What is odd about it, for the person who waits; '' where nothing is."""
+        """What is odd about it, and mostly about others like it, for the person who waits; '' where nothing is."""
         if self.gpu and self.device == "cpu":
-            return f"torch finds no CUDA on {self.node} (CUDA_VISIBLE_DEVICES={self.gpu}); it runs on CPUs"
+            return (
+                f"torch finds no CUDA on {self.node} (CUDA_VISIBLE_DEVICES={self.gpu}), and runs on CPUs; run.json "
+                "names the device of every worker in the end"
+            )
         return ""
 
 
@@ -73,6 +76,27 @@ class Report:
         return cls(Outcome(Piece(**of(Piece)), **of(Outcome)), Replica(**of(Replica)), Trouble(**of(Trouble)))
 
 
+def set_up(work: Work, gpus: float, threads: int | None) -> tuple[str, ShardExplainer]:
+    """Make this process one that explains, and load the model.
+
+    Args:
+        work: what every process is told.
+        gpus: GPUs that Ray pinned this process to.
+        threads: torch's threads, or None for its default.
+
+    Returns:
+        The device, as torch calls it, and the model on it.
+    """
+    settle(work.environment)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        keep_freed_memory()
+    share = min(gpus, 1.0) or 1.0
+    return device, ShardExplainer(work.settings(), device, work.plan, work.labels, work.sha256, share)
+
+
 class ExplainShards:
     """A decoded piece as a row -> its `Report` as a row, the tables committed or put aside.
 
@@ -83,19 +107,12 @@ class ExplainShards:
     """
 
     def __init__(self, work: Work, gpus: float, threads: int | None) -> None:
-        settle(work.environment)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        device = "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
-        if device == "cpu":
-            keep_freed_memory()
+        device, self._explain = set_up(work, gpus, threads)
         pinned = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus > 0 else ""
         self._replica = Replica(socket.gethostname(), os.getpid(), device, pinned)
         settings = work.settings()
         self._output, self._plan = open_store(settings.output), work.plan
         self._metrics = ReplicaMetrics(settings.output)
-        share = min(gpus, 1.0) or 1.0
-        self._explain = ShardExplainer(settings, device, work.plan, work.labels, work.sha256, share)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Explain one piece."""

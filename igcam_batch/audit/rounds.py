@@ -112,6 +112,8 @@ class Rounds:
 
     def _round(self, pieces: Sequence[Piece], alone: bool) -> tuple[list[Piece], list[Piece]]:
         """Try each piece; those without a report, and those to be tried again as they are."""
+        if self._stop.asked:
+            raise StoppedError(self._stop.reason)
         missing = dict.fromkeys(pieces)
         troubled: list[Piece] = []
         self._deaths_in_a_row, self._only_deaths = 0, False
@@ -154,9 +156,10 @@ class Rounds:
         done.failed += failed
         self._progress.advanced(images, failed)
         if report.replica not in done.replicas:
-            done.replicas.add(report.replica)
-            if warning := report.replica.warning():
+            warning = report.replica.warning()
+            if warning and not any(other.warning() for other in done.replicas):  # of 64 it is said once
                 self._progress.warned(warning)
+            done.replicas.add(report.replica)
         self._metrics.done(images, len(done.replicas))
         if failed < images:
             self._control = outcome.piece

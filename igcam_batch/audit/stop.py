@@ -3,6 +3,7 @@
 By SIGTERM, as from `ray job stop`, a batch system, or a spot machine that goes away; or by the clock, at --deadline.
 """
 
+import math
 import signal
 import threading
 import time
@@ -13,6 +14,8 @@ from types import FrameType
 
 from igcam_batch.audit.errors import StoppedError
 from igcam_batch.storage import Store
+
+_ONE_WISH = 2.0  # seconds; `timeout` sends a signal to its process and to that one's group, so that it comes twice
 
 
 class Stop:
@@ -27,11 +30,13 @@ class Stop:
         self._store, self._plan = store, plan
         self.asked = self._paused = False
         self.reason = "stopped"
+        self._asking: list[threading.Thread] = []
 
     def ask(self, reason: str) -> None:
         """Have every process finish and commit what it has in hand, and begin nothing more, for good."""
         self.asked, self.reason = True, reason
-        threading.Thread(target=self.pause, daemon=True).start()  # a signal may have come in the midst of a request
+        self._asking.append(threading.Thread(target=self.pause, daemon=True))
+        self._asking[-1].start()  # in a thread: a signal may have come in the midst of a request
 
     def pause(self) -> None:
         """Have every process finish and commit what it has in hand, and begin nothing more."""
@@ -45,6 +50,13 @@ class Stop:
             self._store.delete(_marker(self._plan))
             self._paused = False
 
+    def end(self) -> None:
+        """Leave no trace: nobody is to be told any more."""
+        for thread in self._asking:
+            thread.join()
+        with suppress(OSError):
+            self._store.delete(_marker(self._plan))
+
 
 def stop_asked(store: Store, plan: str) -> bool:
     """Whether the run of a plan was asked to stop, for any process of it."""
@@ -53,7 +65,7 @@ def stop_asked(store: Store, plan: str) -> bool:
 
 @contextmanager
 def stopping(store: Store, plan: str, deadline: float | None = None) -> Iterator[Stop]:
-    """While the block runs, a first SIGTERM asks the run to stop, and another ends it at once with a StoppedError.
+    """While the block runs, a first SIGTERM asks the run to stop, and a later one ends it at once with a StoppedError.
 
     Args:
         store: OUTPUT.
@@ -66,13 +78,15 @@ def stopping(store: Store, plan: str, deadline: float | None = None) -> Iterator
         try:
             yield stop
         finally:
-            with suppress(OSError):
-                store.delete(_marker(plan))
+            stop.end()
 
 
 @contextmanager
 def _at(moment: float | None, call: Callable[[], None]) -> Iterator[None]:
-    """Call at a moment, if the block still runs then."""
+    """Call at a moment, if the block still runs then; where it has passed, before the block begins."""
+    if moment is not None and moment <= time.monotonic():
+        call()
+        moment = None
     if moment is None:
         yield
         return
@@ -114,13 +128,20 @@ def keeping_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _at_sigterm(call: Callable[[], None]) -> Iterator[None]:
-    """Signals reach the main thread alone; in any other, nothing is changed."""
+    """Call at every SIGTERM, but for those that come with another.
+
+    Signals reach the main thread alone; in any other, nothing is changed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    taken = -math.inf
 
     def terminated(_number: int, _frame: FrameType | None) -> None:
-        call()
+        nonlocal taken
+        if time.monotonic() - taken >= _ONE_WISH:
+            taken = time.monotonic()
+            call()
 
     before = signal.signal(signal.SIGTERM, terminated)
     try:

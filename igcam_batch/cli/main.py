@@ -42,8 +42,8 @@ def main() -> None:
         _fail(str(error), EXIT_STOPPED)
     except OSError as error:  # a full disk, a place that went away
         _fail(f"{error.filename or 'files'}: {error.strerror or error}", EXIT_FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; what was committed is kept, and the same command goes on from there", EXIT_INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:  # click makes the one of the other
+        _fail(str(error.__cause__ or error) or "interrupted", EXIT_INTERRUPTED)
 
 
 @commands.command()
@@ -104,7 +104,7 @@ def plan(config: str | None, sample: int, price: float | None, **flags: Any) -> 
 @click.argument("output", metavar="OUTPUT", callback=reached)
 def status(output: str) -> None:
     """Say how many images of a run are planned, scored, failed, and remaining."""
-    from igcam_batch.audit.status import read_status
+    from igcam_batch.tables.status import read_status
 
     found = read_status(output)
     click.echo(
@@ -123,9 +123,10 @@ def compact(output: str, file_size: int) -> None:
     from igcam_batch.tables.compact import COMPACT_DIR
     from igcam_batch.tables.compact import compact as write_compact
 
+    place = f"{output.rstrip('/')}/{COMPACT_DIR}"
     for name, table in write_compact(output, file_size << 20).items():
         files = amount_in_words(table.files, "file")
-        click.echo(f"{output}/{COMPACT_DIR}/{name}: {table.rows} rows in {files}, {size_in_words(table.bytes)}")
+        click.echo(f"{place}/{name}: {table.rows} rows in {files}, {size_in_words(table.bytes)}")
 
 
 @commands.command()

@@ -34,6 +34,7 @@ from igcam_batch.names import (
 
 _MOST_WORKERS = 10_000
 _LEAST_OF_A_GPU = 0.01
+_PARTS_OF_A_GPU = 10_000  # by which Ray counts, so that what we say is what it gives
 _LONGEST_DEADLINE = 10_000  # hours
 MODELS = "torchvision:NAME, timm:NAME, torchray:NAME, package.module:factory"
 
@@ -309,7 +310,7 @@ class AuditConfig(BaseModel):
     def _at_most_one_gpu(cls, value: float | None) -> float | None:
         if value is not None and value != 0 and not _LEAST_OF_A_GPU <= value <= 1:
             raise ValueError(f"must be 0, or from {_LEAST_OF_A_GPU} to 1: a replica uses one GPU, or shares it")
-        return value
+        return None if value is None else math.floor(value * _PARTS_OF_A_GPU + 1e-6) / _PARTS_OF_A_GPU
 
     @model_validator(mode="after")
     def _rule_has_enough_nodes(self) -> Self:

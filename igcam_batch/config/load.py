@@ -1,5 +1,6 @@
 """A file of settings and the flags that were typed -> one validated config, or one line that says what is wrong."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,9 @@ def _describe(error: ValidationError, file: str | None) -> str:
             origin = f"--config {file}: " if file else ""
             known = ", ".join(field.replace("_", "-") for field in AuditConfig.model_fields)
             return f"{origin}{name}: no such setting; there are: {known}"
+        case "string_unicode":
+            shown = os.fsencode(str(first["input"])).decode(errors="backslashreplace")
+            return f"{label} {shown}: is no UTF-8, in which tables keep names; name it otherwise"
         case "literal_error":
             return f"{label} {first['input']}: no such {name}; there are: {_choices(first['ctx']['expected'])}"
         case "value_error":

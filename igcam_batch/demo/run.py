@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from igcam_batch.audit.errors import EndedError
 from igcam_batch.audit.job import Summary, run_audit
 from igcam_batch.audit.progress import Progress
 from igcam_batch.config import AuditConfig
@@ -39,18 +40,21 @@ def run_demo(directory: str, progress: Progress) -> Demo:
     """
     root = Path(directory)
     write_photographs(root / "photographs")
-    summary = run_audit(
-        AuditConfig(
-            input=str(root / "photographs"),
-            output=str(root / "audit"),
-            layout="voc",
-            model=REFERENCE,
-            method=("grad-cam", "grad-cam++", "integrated-grad-cam"),
-            target="label",
-            overwrite=True,
-        ),
-        progress,
+    config = AuditConfig(
+        input=str(root / "photographs"),
+        output=str(root / "audit"),
+        layout="voc",
+        model=REFERENCE,
+        method=("grad-cam", "grad-cam++", "integrated-grad-cam"),
+        target="label",
+        overwrite=True,
     )
+    try:
+        summary = run_audit(config, progress)
+    except EndedError as error:
+        raise type(error)(error.reason) from None  # a demo does not go on: it begins anew
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None
     sheet = root / "sheet.png"
     write_sheet(summary.output, sheet)
     return Demo(summary, write_report(summary.output), Path(summary.output) / REPORT_FILE, sheet)

@@ -3,11 +3,11 @@
 import re
 from dataclasses import dataclass
 
-from igcam_batch.audit.status import Status, read_status
 from igcam_batch.errors import InputError
 from igcam_batch.storage import open_store
 from igcam_batch.tables.readers import tables_of
 from igcam_batch.tables.shards import FAILURES_DIR
+from igcam_batch.tables.status import Status, read_status
 
 _MOST_KINDS = 10_000  # that are told apart, whatever the errors hold
 _DETAIL = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|s?\S*/\S+")  # what differs between images that failed alike

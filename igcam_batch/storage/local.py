@@ -1,7 +1,6 @@
 """Files on disk, or on whatever is mounted as one."""
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -17,7 +16,6 @@ from igcam_batch.storage.local_claim import claim_directory
 from igcam_batch.storage.store import ChangedError, Entry, Version
 
 _BESIDE = re.compile(r"\..+\.[0-9a-f]{32}")  # what a file is called until it is whole
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # FAT, some FUSE and network file systems
 
 _Identity = tuple[int, int]  # device and inode
 
@@ -40,7 +38,7 @@ class LocalStore:
 
     def __init__(self, root: str, *, follow_links: bool = True) -> None:
         self._root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  # also takes `..` out
-        self._resolved = self._root.resolve()
+        self._resolved = Path(os.path.realpath(self._root))  # also where links lead in a circle
         self.root = str(self._root)
         self.follow_links = follow_links
         self.links_left_out: dict[str, None] = {}
@@ -130,26 +128,6 @@ class LocalStore:
             beside.replace(target)
         _flush_directory(target.parent)
 
-    def create(self, path: str, data: bytes) -> bool:
-        """Write beside, flush to disk, and link into place, which fails where there is a file.
-
-        Where the file system has no hard links, the directory is locked while one looks and renames.
-        """
-        target = self._root / path
-        with _beside(target, data) as beside:
-            try:
-                os.link(beside, target)
-                created = True
-            except FileExistsError:
-                created = beside.stat().st_nlink > 1  # over a network the answer to a link that was made may get lost
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                created = _rename_to_new(beside, target)
-        if created:
-            _flush_directory(target.parent)
-        return created
-
     def claim(self, name: str, owner: str) -> AbstractContextManager[Claim]:
         """A lock of the kernel's on the file, which ends with the process, however that ends."""
         return claim_directory(self._root, name, owner)
@@ -217,19 +195,6 @@ def _beside(target: Path, data: bytes) -> Iterator[Path]:
         raise
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _rename_to_new(beside: Path, target: Path) -> bool:
-    """Rename to a name that nobody has; others who do so wait for the lock on the directory."""
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        if os.path.lexists(target):
-            return False
-        beside.replace(target)
-        return True
-    finally:
-        os.close(directory)
 
 
 def _flush_directory(directory: Path) -> None:

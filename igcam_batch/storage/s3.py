@@ -6,7 +6,7 @@ import io
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -28,7 +28,6 @@ _MIB = 2**20
 _READ_AHEAD = _MIB
 _MULTIPART = 64 * _MIB
 _PAUSES = (0.2, 1.0, 3.0)  # seconds before a body that broke off is asked for again
-_CONFLICT_PAUSES = (0.2, 0.5, 1.0, 2.0)
 _PROBE_SECONDS = 10
 _KEYS_OF_A_DELETE = 1000
 _ANOTHER = "its ETag is another"
@@ -179,37 +178,6 @@ class S3Store:
             else:
                 config = TransferConfig(multipart_threshold=_MULTIPART, multipart_chunksize=_MULTIPART // 4)
                 client.upload_fileobj(io.BytesIO(data), self._bucket, key, Config=config)
-
-    def create(self, path: str, data: bytes) -> bool:
-        """One PUT on condition that there is none (`If-None-Match: *`), of 5 GiB at most.
-
-        Where the answer to a PUT gets lost and it is sent again, S3 finds what the first one put: equal bytes there
-        count as this call's own, so give those that compete bytes that tell them apart. An endpoint that does not know
-        the condition (501) is asked whether there is one first, so that of two at the same moment both may put theirs.
-        """
-        for pause in (*_CONFLICT_PAUSES, None):
-            try:
-                with client_for(self.uri(path)) as client:
-                    client.put_object(Bucket=self._bucket, Key=self._key(path), Body=data, IfNoneMatch="*")
-                return True
-            except OSError as error:
-                if error.errno == errno.EOPNOTSUPP:
-                    return self._create_unless_there(path, data)
-                if error.errno == errno.ESTALE:
-                    with suppress(FileNotFoundError):  # removed since
-                        return self.read(path) == data
-                elif error.errno != errno.EBUSY:
-                    raise
-                if pause is None:
-                    raise
-            time.sleep(pause)
-        raise AssertionError
-
-    def _create_unless_there(self, path: str, data: bytes) -> bool:
-        if self.exists(path):
-            return False
-        self.write(path, data)
-        return True
 
     def claim(self, name: str, owner: str) -> AbstractContextManager[Claim]:
         """An object that is renewed every few seconds; one that is not is taken over, after 20 s of watching it."""

@@ -70,27 +70,14 @@ class _Object:
         seen = self.look()
         return seen is not None and seen.body == body  # it is ours, and the answer that said so got lost
 
-    def take(self, body: bytes, seen: _Seen) -> bool:
-        """Put it in the place of what was seen there, and of nothing else."""
+    def take(self, body: bytes, seen: _Seen | None) -> bool:
+        """Put it in the place of what was seen there, None being nothing, and of nothing else."""
         try:
-            return self.put(body, IfMatch=seen.etag)
+            return self.put(body, IfMatch=seen.etag) if seen else self.put(body, IfNoneMatch="*")
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
         if self.look() != seen:  # an endpoint without conditions: as near as one gets
-            return False
-        with client_for(self._uri, quick=True) as client:
-            client.put_object(**self._at, Body=body)
-        return True
-
-    def create(self, body: bytes) -> bool:
-        """Put it where there is none."""
-        try:
-            return self.put(body, IfNoneMatch="*")
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
-                raise
-        if self.look() is not None:
             return False
         with client_for(self._uri, quick=True) as client:
             client.put_object(**self._at, Body=body)
@@ -114,10 +101,7 @@ class _Holder:
         """Put ours where there is none, or in the place of one that does not live."""
         while True:
             seen = self._there.look()
-            if seen is None:
-                if self._there.create(self._body()):
-                    return
-            elif self._is_dead(seen) and self._there.take(self._body(), seen):
+            if (seen is None or self._is_dead(seen)) and self._there.take(self._body(), seen):
                 return
 
     def _is_dead(self, seen: _Seen) -> bool:

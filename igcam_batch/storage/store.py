@@ -95,14 +95,6 @@ class Store(Protocol):
         """Put a whole file: a reader sees all of it or none of it, also after a crash. OSError where that fails."""
         ...
 
-    def create(self, path: str, data: bytes) -> bool:
-        """Put a whole file only where there is none, as `write` does. OSError where that fails.
-
-        Returns:
-            Whether this call put it; of any number of them at a time, wherever they run, one does.
-        """
-        ...
-
     def claim(self, name: str, owner: str) -> AbstractContextManager[Claim]:
         """Own the place, by a file of that name, against all others who claim it, until the block ends.
 

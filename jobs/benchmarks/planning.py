@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from benchmarks.goals import Goal
 from benchmarks.sheet import console, machine, said, show, write_json
 from igcam_batch.audit.gathering import Gathering
-from igcam_batch.audit.status import count_commits
 from igcam_batch.storage import LocalStore, open_store
 from igcam_batch.tables import FAILURES, SCORES, commit_shard, heatmaps_schema
 from igcam_batch.tables.record import RunRecord
+from igcam_batch.tables.status import count_commits
 
 _AT_ONCE = 100_000
 _GIB = 2**30

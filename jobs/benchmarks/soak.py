@@ -18,15 +18,16 @@ from PIL import Image
 
 from benchmarks.goals import Goal
 from benchmarks.sheet import console, machine, said, show, write_json
-from igcam_batch.audit.status import Status, read_status
 from igcam_batch.storage import open_store
 from igcam_batch.tables import committed_shards
 from igcam_batch.tables.parquet import read_parquet
 from igcam_batch.tables.shards import SCORES_DIR, part_name
+from igcam_batch.tables.status import Status, read_status
 
 _MIB = 2**20
 _SLACK = 1.05  # of the memory in the second quarter of a run
 _SIDE = 64  # pixels
+_SECONDS = 1.0  # between samples
 _AUDIT = ("--model", "torchvision:squeezenet1_1", "--weights", "none", "--input-size", "64", "--steps", "2")
 
 
@@ -107,7 +108,7 @@ def _watched(
     shard_size: int,
     killer: Callable[[list[psutil.Process]], None],
 ) -> Iterator[Sample]:
-    """A sample each second, while the run lasts."""
+    """A sample every second or so, while the run lasts."""
     began, driver = time.monotonic(), psutil.Process(process.pid)
     while process.poll() is None:
         with suppress(psutil.NoSuchProcess):
@@ -117,7 +118,7 @@ def _watched(
             resident = [_resident(each) for each in explaining]
             done = sum(1 for _ in committed_shards(open_store(output))) * shard_size
             yield Sample(time.monotonic() - began, done, _resident(driver), max(resident, default=0))
-        time.sleep(1)
+        time.sleep(_SECONDS)
 
 
 def _does(process: psutil.Process, what: str) -> bool:
@@ -180,9 +181,9 @@ def _report(
 
 
 def _growth(samples: list[Sample], total: int, of: Callable[[Sample], int]) -> float:
-    """The median in the last quarter of the images over that in the second."""
-    second = [of(each) for each in samples if 0.25 * total <= each.images < 0.5 * total]
-    last = [of(each) for each in samples if each.images >= 0.75 * total]
+    """The median in the last quarter of the images over that in the second, of what is up at the time."""
+    second = [of(each) for each in samples if 0.25 * total <= each.images < 0.5 * total and of(each)]
+    last = [of(each) for each in samples if each.images >= 0.75 * total and of(each)]
     if not second or not last:
         raise click.ClickException("the run was too short to say; more --images")
     return statistics.median(last) / statistics.median(second)

@@ -86,6 +86,15 @@ def test_more_gpus_than_it_can_ever_have_are_refused_after_a_bounded_wait(
     assert not (tmp_path / "out" / "run.json").exists()
 
 
+def test_a_deadline_holds_while_it_waits_for_gpus(growing: Head, pictures: Callable[..., Path], tmp_path: Path) -> None:
+    images, output = pictures("a.png"), tmp_path / "out"
+    done = audit(growing, images, output, "--workers", "64", "--gpus-per-worker", "1", "--deadline", "1s")
+    assert done.returncode == EXIT_STOPPED
+    said = "igcam-batch: the --deadline has come while GPUs were waited for (64 needed, "
+    assert done.stderr.splitlines()[-1].startswith(said)
+    assert not [path for path in output.rglob("*") if path.is_file() and path.name != ".claim"]
+
+
 def test_it_grows_when_an_audit_needs_gpus_and_each_actor_has_its_own_node(
     growing: Head, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from promise import assert_same_but
 import igcam_batch
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.job import Summary
-from igcam_batch.audit.status import read_status
+from igcam_batch.tables.status import read_status
 
 pytestmark = pytest.mark.xdist_group("faults")
 NAMES = tuple(f"{index:02d}.png" for index in range(12))
@@ -95,6 +95,9 @@ def test_a_deadline_ends_a_run_at_a_shard_and_the_same_command_goes_on(
     again = audit(images, tmp_path / "b", deadline=3600, **settings)
     assert again.explained == status.remaining
     assert_same_but(again.output, undisturbed.output)
+    goes_on = r"^the --deadline has come: 12 of 12 images remain; .* the same command without --overwrite goes on"
+    with pytest.raises(StoppedError, match=goes_on):
+        audit(images, tmp_path / "b", deadline=0.001, overwrite=True, **settings)
 
 
 def test_weights_that_no_worker_has_are_told_once(

@@ -18,7 +18,7 @@ import igcam_batch
 from igcam_batch import InputError
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.audit.job import Summary
-from igcam_batch.audit.status import Status, read_status
+from igcam_batch.tables.status import Status, read_status
 
 pytestmark = pytest.mark.xdist_group("ray")
 

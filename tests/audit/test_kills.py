@@ -1,6 +1,6 @@
 """Real processes, really killed: a worker, a node, the driver. Afterwards every image is there once, as if nothing was.
 
-IGCAM_KILLS=20 kills the driver so many times rather than a few.
+IGCAM_KILLS=20 kills the driver so many times rather than twice.
 """
 
 import json
@@ -18,25 +18,18 @@ from typing import Any
 import psutil
 import pytest
 from drawings import picture
-from promise import assert_same_but
+from factories import Slow, SmallCnn
+from promise import assert_same_but, explain_undisturbed
 from ray.cluster_utils import Cluster
 
 from igcam_batch.cli.main import EXIT_INPUT, EXIT_STOPPED
 from igcam_batch.config import load_config
-from igcam_batch.models import load_model
-from igcam_batch.sources import manifest_table
-from igcam_batch.sources.folder import folder_rows
-from igcam_batch.storage import open_store
-from igcam_batch.tables import Piece
-from igcam_batch.tables.plan import write_plan
-from igcam_batch.worker.explain import ShardExplainer
-from igcam_batch.worker.read import read_shard
 
 pytestmark = pytest.mark.xdist_group("kills")
 TESTS = Path(__file__).parents[1]
-KILLS = int(os.environ.get("IGCAM_KILLS", "1"))
-SHARD = 3
-IMAGES = SHARD * (7 + KILLS)  # so that each driver has something left to do
+KILLS = max(2, int(os.environ.get("IGCAM_KILLS", "2")))
+SHARD = 2
+SHARDS = 8 + 2 * KILLS  # so that each driver has something left to do
 
 Driver = subprocess.Popen[str]
 
@@ -56,7 +49,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("images")
-    for number in range(IMAGES):
+    for number in range(SHARD * SHARDS):
         picture(number).save(root / f"{number:03d}.png")
     return root
 
@@ -70,17 +63,11 @@ def settings(images: Path, output: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same tables, made in this process, without a cluster."""
-    output = tmp_path_factory.mktemp("undisturbed") / "out"
-    config = load_config(settings(images, output))
-    manifest = manifest_table(folder_rows(open_store(config.input)))
-    write_plan(open_store(config.output), [manifest], "plan")
-    explain, recipe = ShardExplainer(config, "cpu", "plan"), load_model(config).recipe
-    for shard in range(IMAGES // SHARD):
-        piece = Piece(shard, shard * SHARD, (shard + 1) * SHARD)
-        explain(read_shard(piece, manifest.slice(piece.start, SHARD), recipe, config.max_pixels))
-    return output
+def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    config = load_config(settings(images, tmp_path_factory.mktemp("undisturbed") / "out"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Slow, "forward", SmallCnn.forward)  # the same, and nothing is to happen meanwhile
+        return explain_undisturbed(config)
 
 
 @pytest.fixture
@@ -108,12 +95,22 @@ def commits(output: Path) -> int:
     return len(list(output.glob("scores/*.parquet")))
 
 
-def wait_for_commits(process: Driver, output: Path, count: int) -> None:
+def wait_until(process: Driver, true: Callable[[], bool]) -> None:
     until = time.monotonic() + 200
-    while commits(output) < count:
+    while not true():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
-        time.sleep(0.02)
+        time.sleep(0.01)
+
+
+def wait_for_commits(process: Driver, output: Path, count: int) -> None:
+    wait_until(process, lambda: commits(output) >= count)
+
+
+def wait_for_claim(process: Driver, output: Path) -> None:
+    """Until OUTPUT is the driver's own, and it plans, or looks for what is left."""
+    claim = output / ".claim"
+    wait_until(process, lambda: claim.exists() and f"pid {process.pid}," in claim.read_text())
 
 
 def ended(process: Driver) -> tuple[int, str, str]:
@@ -133,12 +130,11 @@ def explainers() -> list[psutil.Process]:
 
 
 def test_a_worker_that_is_killed_costs_nothing_and_a_second_driver_is_refused(
-    start: Callable[[Path], Driver], undisturbed: Path, tmp_path: Path
+    start: Callable[[Path], Driver], undisturbed: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     process = start(output)
-    while not (output / ".claim").exists():
-        time.sleep(0.01)
+    wait_for_claim(process, output)
     second = start(output)
     wait_for_commits(process, output, 1)
     explainers()[0].kill()
@@ -151,7 +147,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_a_second_driver_is_refused(
 
 
 def test_a_node_that_is_killed_costs_nothing(
-    cluster: Cluster, start: Callable[[Path], Driver], undisturbed: Path, tmp_path: Path
+    cluster: Cluster, start: Callable[[Path], Driver], undisturbed: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     process = start(output)
@@ -163,40 +159,40 @@ def test_a_node_that_is_killed_costs_nothing(
     assert_same_but(output, undisturbed)
 
 
-def test_a_driver_that_is_killed_at_any_moment_is_resumed(
-    start: Callable[[Path], Driver], undisturbed: Path, tmp_path: Path
+def test_a_driver_that_is_killed_at_any_moment_or_asked_to_stop_is_resumed(
+    start: Callable[[Path], Driver], undisturbed: str, tmp_path: Path
 ) -> None:
-    output = tmp_path / "out"
-    chance = random.Random(0)
-    for _ in range(KILLS):
-        process, before = start(output), commits(output)
-        if chance.random() < 0.3:  # while it begins
-            time.sleep(chance.uniform(0, 8))
-        else:
-            until = time.monotonic() + 60
-            while commits(output) == before and process.poll() is None and time.monotonic() < until:
-                time.sleep(0.01)
+    output, chance = tmp_path / "out", random.Random(0)
+    killed = {"beginning": 0, "explaining": 0}
+    for number in range(KILLS):
+        process = start(output)
+        wait_for_claim(process, output)
+        before = commits(output)
+        if number % 2:
+            wait_for_commits(process, output, before + 1)
             time.sleep(chance.uniform(0, 0.3))
+        else:
+            time.sleep(chance.uniform(0, 3))
         process.kill()
-        process.wait()
-    code, _, err = ended(start(output))
-    assert code == 0, err
-    assert_same_but(output, undisturbed)
-    assert json.loads((output / "run.json").read_text())["state"] == "finished"
+        assert process.wait() == -signal.SIGKILL  # it had not come to its end
+        killed["explaining" if commits(output) > before else "beginning"] += 1
+    assert all(killed.values()), killed
 
-
-def test_sigterm_ends_at_a_shard_with_a_code_that_says_resumable(
-    start: Callable[[Path], Driver], tmp_path: Path
-) -> None:
-    output = tmp_path / "out"
     process = start(output)
-    wait_for_commits(process, output, 2)
+    wait_for_claim(process, output)
+    before = commits(output)
+    wait_for_commits(process, output, before + 1)
     process.send_signal(signal.SIGTERM)
     code, _, err = ended(process)
     assert code == EXIT_STOPPED, err
     assert "images remain; what was committed is kept, and the same command goes on from there" in err
-    record = json.loads((output / "run.json").read_text())
-    done = commits(output)
-    assert 2 <= done < IMAGES // SHARD
+    record, done = json.loads((output / "run.json").read_text()), commits(output)
+    assert before < done < SHARDS
     assert (record["state"], record["counts"]["scored"]) == ("stopped", done * SHARD)
     assert not list((output / "plan").rglob("stop"))
+
+    code, out, err = ended(start(output))
+    assert code == 0, err
+    assert f"{(SHARDS - done) * SHARD} of the images in this run" in out
+    assert json.loads((output / "run.json").read_text())["state"] == "finished"
+    assert_same_but(output, undisturbed)

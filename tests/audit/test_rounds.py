@@ -6,6 +6,7 @@ The cluster is a stand-in that writes real tables; `test_kills.py` has real ones
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from igcam_batch.audit.crash import put_crash
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.gathering import Gathering
 from igcam_batch.audit.metrics import RunMetrics
-from igcam_batch.audit.progress import Silent
+from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica, Report
 from igcam_batch.audit.rounds import Rounds
 from igcam_batch.audit.stop import Stop
@@ -136,7 +137,9 @@ class Cluster:
         return ids
 
 
-def a_run(store: Store, record: RunRecord, cluster: Cluster, stop: Stop | None = None) -> Rounds:
+def a_run(
+    store: Store, record: RunRecord, cluster: Cluster, stop: Stop | None = None, progress: Progress | None = None
+) -> Rounds:
     gathering = Gathering(store, record)
     todo = gathering.unfinished()
     control = next((gathering.whole(shard) for shard in committed_shards(store)), None)
@@ -145,7 +148,7 @@ def a_run(store: Store, record: RunRecord, cluster: Cluster, stop: Stop | None =
         cluster,
         gathering,
         crash,
-        Silent(),
+        progress or Silent(),
         stop or Stop(store, PLAN),
         control,
         threading.Event(),
@@ -311,6 +314,42 @@ def test_a_stop_that_comes_when_the_last_is_in_hand_leaves_a_finished_run(tmp_pa
     assert a_run(store, record, in_hand, stop).done.images == 4  # type: ignore[arg-type]
 
 
+def test_a_stop_that_was_asked_for_before_begins_nothing(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    record = planned(store, 4, 2)
+    stop = Stop(store, PLAN)
+    stop.asked, stop.reason = True, "the --deadline has come"
+
+    def begun(*_: object) -> Iterator[Report]:
+        pytest.fail("a shard was begun")
+
+    with pytest.raises(StoppedError, match="the --deadline has come"):
+        a_run(store, record, begun, stop)  # type: ignore[arg-type]
+
+
+def test_workers_whose_torch_finds_no_cuda_are_told_of_once(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    record = planned(store, 8, 2)
+    told: list[str] = []
+
+    class Told(Silent):
+        def warned(self, message: str) -> None:
+            told.append(message)
+
+    cluster = Cluster(store, 0, set(), set(), 0.0)
+
+    def on_gpus(pieces: Sequence[Piece], alone: bool, died: Callable[[str], None]) -> Iterator[Report]:
+        for number, report in enumerate(cluster(pieces, alone, died)):
+            yield replace(report, replica=Replica(f"node-{number}", number, "cpu", str(number)))
+
+    done = a_run(store, record, on_gpus, progress=Told()).done  # type: ignore[arg-type]
+    assert len(done.replicas) == 4
+    assert told == [
+        "torch finds no CUDA on node-0 (CUDA_VISIBLE_DEVICES=0), and runs on CPUs; run.json names the device of every "
+        "worker in the end"
+    ]
+
+
 def test_trouble_that_lasts_ends_the_run_with_its_line(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
     record = planned(store, 4, 2)
@@ -319,5 +358,5 @@ def test_trouble_that_lasts_ends_the_run_with_its_line(tmp_path: Path) -> None:
         for piece in pieces:
             yield Report(Outcome(piece, 0, 0, 0.0), HERE, Trouble.of(OSError(28, "No space left on device", "/out/x")))
 
-    with pytest.raises(IncompleteError, match=r"^/out/x: No space left on device; what was committed is kept"):
+    with pytest.raises(IncompleteError, match=r"^/out/x: No space left on device"):
         a_run(store, record, full)  # type: ignore[arg-type]

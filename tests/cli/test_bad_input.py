@@ -185,6 +185,26 @@ def test_output_inside_a_file_is_named(run: Callable[..., Any], pictures: Callab
     assert f"OUTPUT {tmp_path}/file/out: {tmp_path}/file is a file" in line
 
 
+def test_output_that_is_a_link_to_nothing_is_named_with_where_it_leads(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    images = pictures("a.png")
+    for output in ("link", "link/out"):
+        line = refused(run, "audit", images, tmp_path / output, *MODEL)
+        assert f"OUTPUT {tmp_path}/{output}: {tmp_path}/link is a link to {tmp_path}/nowhere, where nothing is" in line
+    assert "circle is a link to" in refused(run, "audit", images, tmp_path / "circle", *MODEL)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_place_whose_name_is_not_utf_8_is_told(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    line = refused(run, "audit", pictures("a.png"), f"{tmp_path}/o\udcfft", *MODEL)
+    assert line == rf"igcam-batch: OUTPUT {tmp_path}/o\xfft: is no UTF-8, in which tables keep names; name it otherwise"
+
+
 def test_output_may_not_be_input(run: Callable[..., Any], pictures: Callable[..., Path]) -> None:
     images = pictures("a.png")
     assert "is INPUT" in refused(run, "audit", images, images, *MODEL)

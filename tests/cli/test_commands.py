@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from written_runs import score, write_run
 
 MODEL = ("--model", "factories:small_cnn", "--steps", "3")
 
@@ -79,3 +81,37 @@ def test_help_names_every_option_of_the_design(run: Callable[..., Any]) -> None:
     )
     for option in options.split():
         assert f"--{option} " in text or f"--{option}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "goes_on"),
+    [
+        ((), "; what was committed is kept, and the same command goes on from there"),
+        (("--overwrite",), "; what was committed is kept, and the same command without --overwrite goes on from there"),
+    ],
+)
+def test_ctrl_c_says_which_command_goes_on(
+    run: Callable[..., Any],
+    pictures: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    goes_on: str,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("igcam_batch.audit.job._begun", lambda *_: None)
+    monkeypatch.setattr("igcam_batch.audit.job._explain", interrupted)
+    ran = run("audit", pictures("a.png"), tmp_path / "out", *MODEL, *flags)
+    assert (ran.code, ran.err.strip()) == (130, f"igcam-batch: interrupted{goes_on}")
+    monkeypatch.setattr("igcam_batch.audit.estimate.estimate", interrupted)
+    assert run("plan", tmp_path, tmp_path / "out", *MODEL).err.strip() == "igcam-batch: interrupted"
+
+
+def test_compact_says_where_each_table_is(run: Callable[..., Any], tmp_path: Path) -> None:
+    output = write_run(tmp_path / "out", [score("a.png"), score("b.png")], np.zeros((2, 7, 7), np.float32))
+    ran = run("compact", f"{output}/")
+    assert ran.code == 0, ran.err
+    places = [line.partition(": ")[0] for line in ran.out.splitlines()]
+    assert places == [f"{output}/compact/{table}" for table in ("scores", "heatmaps", "failures")]

@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from igcam_batch.audit.cluster import Replicas
-from igcam_batch.audit.estimate import Estimate, Sample
+from igcam_batch.audit.estimate import Estimate, Sample, _measure
+from igcam_batch.audit.work import Work
 from igcam_batch.cli.estimate import lines_of
 from igcam_batch.config import load_config
+from igcam_batch.models import load_model
+from igcam_batch.sources import manifest_table
+from igcam_batch.sources.folder import folder_rows
+from igcam_batch.storage import open_store
+from igcam_batch.tables import to_ipc
 
 MODEL = ("--model", "factories:small_cnn", "--steps", "3", "--shard-size", "4")
 
@@ -50,6 +57,43 @@ def test_it_refuses_what_the_audit_would_and_knows_a_run_that_is_there(
     another = run("plan", images, tmp_path / "out", *MODEL[:2], "--steps", 9)
     assert another.code == 2
     assert "--steps: 3 there, 9 here" in another.err
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("images", [1, 5, 9])
+def test_no_image_is_lost_to_the_warm_up_where_there_are_few(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, ray_cluster: None, images: int
+) -> None:
+    ran = run("plan", pictures(*(f"{number}.png" for number in range(images))), tmp_path / "out", *MODEL)
+    assert ran.code == 0, ran.err
+    assert f"measured on {min(images, 8)} image" in ran.out
+
+
+@pytest.mark.xdist_group("ray")
+def test_it_speaks_of_no_tables_where_the_model_dies_as_it_writes_none(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, ray_cluster: None
+) -> None:
+    images = pictures("a.png")
+    Image.new("RGB", (64, 64), "white").save(images / "a.png")
+    ran = run("plan", images, tmp_path / "out", "--model", "factories_broken:deadly", "--steps", "3")
+    assert ran.code == 1
+    assert "the process that explained some images died" in ran.err
+    assert ran.err.splitlines()[-1].endswith("; --sample 0 plans without them")
+
+
+def test_a_process_of_it_is_set_up_as_a_replica_is(
+    monkeypatch: pytest.MonkeyPatch, pictures: Callable[..., Path]
+) -> None:
+    """Or it measures another allocator, or other threads, than an audit has."""
+    kept: list[str] = []
+    monkeypatch.setattr("igcam_batch.audit.replica.keep_freed_memory", lambda: kept.append("kept"))
+    config = load_config({"input": "in", "output": "out", "model": "factories:small_cnn"})
+    model = load_model(config)
+    work = Work(config.model_dump_json(by_alias=True), model.recipe, "plan", model.sha256, "life", ())
+    rows = manifest_table(folder_rows(open_store(str(pictures("a.png", "b.png", "c.png")))))
+    found = _measure(work, 0, None, to_ipc(rows), 1)
+    assert kept == ["kept"]
+    assert (found["images"], found["failed"]) == (1, 0)
 
 
 def test_time_cost_and_size_follow_from_what_was_measured() -> None:

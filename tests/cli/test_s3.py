@@ -6,16 +6,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import as_webdataset
+from datasets import png
+from promise import assert_same_but, explain_undisturbed
 from s3_faults import Faults
 from s3_proxy import Answer, Request, proxy
 from s3_server import S3Server
 
-import igcam_batch
+from igcam_batch.audit.checks import existing_run
+from igcam_batch.audit.gathering import Gathering
+from igcam_batch.config import load_config
 from igcam_batch.report.summary import read_summary
 from igcam_batch.storage import open_store
 
@@ -35,10 +39,10 @@ def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def faults(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+@contextmanager
+def a_tenth_goes_wrong(server: S3Server) -> Iterator[Faults]:
     """A network on which one request in ten goes wrong, once the run has begun: what comes first is told at once."""
-    with proxy(s3_server.endpoint) as between:
+    with proxy(server.endpoint) as between, pytest.MonkeyPatch.context() as patch:
         chance, asked = Faults(share=0.1, stall=0.5, seed=3), itertools.count()
 
         def before(request: Request) -> Answer | None:
@@ -46,29 +50,35 @@ def faults(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fau
             return chance.before(request) if next(asked) > 8 else None
 
         between.answer, between.afterwards = before, chance.after
-        monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
+        patch.setenv("AWS_ENDPOINT_URL", between.endpoint)
         yield chance
 
 
-def test_an_audit_reads_from_s3_and_writes_to_it_and_goes_on_though_a_tenth_of_the_requests_goes_wrong(
-    bucket: str, faults: Faults, tmp_path: Path
+def test_an_audit_from_s3_to_s3_is_as_undisturbed_though_a_tenth_of_the_requests_goes_wrong(
+    bucket: str, s3_server: S3Server, tmp_path: Path
 ) -> None:
-    data = as_webdataset(tmp_path / "data")
-    store = open_store(f"s3://{bucket}/data")
-    for path in data.iterdir():
-        store.write(path.name, path.read_bytes())
-    audit = ("audit", f"s3://{bucket}/data", f"s3://{bucket}/out", *MODEL, "--target", "labels")
-    ran = typed(*audit)
+    images, output = f"s3://{bucket}/images", f"s3://{bucket}/out"
+    for number in range(12):
+        open_store(images).write(f"{number:02d}.png", png(number))
+    settings = {"input": images, "model": "factories:small_cnn", "steps": 3, "shard-size": 2}
+    undisturbed = explain_undisturbed(load_config(settings | {"output": str(tmp_path / "undisturbed")}))
+
+    with a_tenth_goes_wrong(s3_server) as faults:
+        ran = typed("audit", images, output, *MODEL, "--shard-size", "2")
     assert ran.returncode == 0, ran.stderr
-    assert "3 images, 4 rows, 0 failures; " in ran.stdout
-    assert faults.happened
-    assert igcam_batch.read_scores(f"s3://{bucket}/out").num_rows == 4
-    assert read_summary(f"s3://{bucket}/out").num_rows > 0
-    said = ran.stdout + ran.stderr + open_store(f"s3://{bucket}/out").read("run.json").decode()
+    assert "12 images, 12 rows, 0 failures; " in ran.stdout
+    assert sum(faults.happened.values()) > 5
+    assert len(faults.happened) > 2  # kinds
+    assert_same_but(output, undisturbed)
+    assert read_summary(output).num_rows > 0
+    said = ran.stdout + ran.stderr + open_store(output).read("run.json").decode()
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in said
     assert os.environ["AWS_ACCESS_KEY_ID"] not in said
-    again = typed(*audit)
-    assert "nothing was left to do" in again.stdout
+
+    record = existing_run(load_config(settings | {"output": output}), open_store(output))
+    assert record is not None
+    assert record.state == "finished"
+    assert not Gathering(open_store(output), record).unfinished()  # by the same command
 
 
 def test_a_bucket_that_is_not_there_is_told_within_seconds(

@@ -210,7 +210,6 @@ def test_a_node_reads_images_and_writes_tables_and_no_more(
     photos, tables, another = (open_store(f"s3://{bucket}/there") for bucket in ("photos", "tables", "another"))
     assert [entry.path for entry in photos.list()] == ["0.jpg"]
     assert photos.read("0.jpg") == b"0"
-    assert tables.create("plan.json", b"{}")
     tables.write("scores/0.parquet", b"1")
     tables.write("maps/0.parquet", bytes(65 * 2**20))  # in parts
     with tables.claim("running", "a node"):

@@ -268,6 +268,24 @@ class TestInS3:
             assert not claim.lost.is_set()
             assert json.loads(store.read(".claim"))["count"] > 2
 
+    def test_it_is_put_where_there_is_none_in_one_request(self, watched: Proxy, store):
+        with store.claim(".claim", "me"):
+            asked = [(one.method, one.headers.get("If-None-Match")) for one in watched.requests]
+        assert asked == [("GET", None), ("PUT", "*")]
+
+    def test_where_the_answer_to_that_got_lost_it_is_had_all_the_same(self, watched: Proxy, store):
+        lost = iter([True])
+        watched.afterwards = lambda request, answer: None if request.method == "PUT" and next(lost, False) else answer
+        with store.claim(".claim", "me"):
+            assert [one.method for one in watched.requests] == ["GET", "PUT", "PUT", "GET"]
+
+    def test_where_others_put_theirs_at_the_same_moment_it_is_tried_again(self, watched: Proxy, store):
+        conflict = Answer(409, b"<Error><Code>ConditionalRequestConflict</Code></Error>")
+        conflicts = iter([conflict, conflict])
+        watched.answer = lambda request: next(conflicts, None) if request.method == "PUT" else None
+        with store.claim(".claim", "me"):
+            assert [one.method for one in watched.requests][:4] == ["GET", "PUT", "PUT", "PUT"]
+
     def test_an_endpoint_without_conditions_will_do(self, watched: Proxy, store, owner):
         unknown = Answer(501, b"<Error><Code>NotImplemented</Code></Error>")
         watched.answer = lambda request: unknown if {"If-Match", "If-None-Match"} & set(request.headers) else None

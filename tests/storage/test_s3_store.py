@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from s3_proxy import Answer, Proxy
 
-from igcam_batch.storage import s3_client
+from igcam_batch.storage import s3, s3_client
 from igcam_batch.storage.s3 import S3Store
 from igcam_batch.storage.s3_client import connect
 from igcam_batch.tables.parquet import read_parquet
@@ -96,12 +96,27 @@ class TestWriting:
         s3_store.write("a", b"x" * 1_000_000)
         assert asked(watched) == ["PUT"]
 
-    def test_a_large_object_goes_up_in_parts(self, bucket, s3_server, s3_store):
-        data = os.urandom(2**20) * 66
-        s3_store.write("large", data)
-        head = s3_server.client().head_object(Bucket=bucket, Key="some/prefix/large")
-        assert (head["ContentLength"], head["ETag"].strip('"').rpartition("-")[2]) == (len(data), "5")
-        assert s3_store.read("large") == data
+    def test_a_large_object_goes_up_in_parts_and_is_there_when_all_are(self, watched, s3_store, monkeypatch):
+        monkeypatch.setattr(s3, "_MULTIPART", 20 * 2**20)
+        old, new, there = b"old", os.urandom(21 * 2**20), []
+        s3_store.write("large", old)
+        watched.requests.clear()
+        watched.answer = lambda request: there.append(s3_store.read("large")) if request.method == "POST" else None
+        s3_store.write("large", new)
+        assert there == [old, old]  # as it is begun, and as it is completed
+        assert sorted(set(asked(watched)) - {"GET"}) == ["POST", "PUT"]
+        assert asked(watched).count("PUT") == 5
+        assert s3_store.read("large") == new
+
+    def test_of_one_that_cannot_be_finished_nothing_is_left(self, bucket, s3_server, watched, s3_store, monkeypatch):
+        monkeypatch.setattr(s3, "_MULTIPART", 20 * 2**20)
+        refused = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        watched.answer = lambda request: refused if "partNumber=3" in request.path else None
+        with pytest.raises(PermissionError, match="access denied") as caught:
+            s3_store.write("large", bytes(21 * 2**20))
+        assert caught.value.filename == s3_store.uri("large")
+        assert not s3_store.exists("large")
+        assert not s3_server.client().list_multipart_uploads(Bucket=bucket).get("Uploads")
 
     def test_more_than_a_page_is_listed_and_deleted_and_no_more_than_that(self, bucket, s3_store):
         with ThreadPoolExecutor(8) as pool:

@@ -10,7 +10,6 @@ import pytest
 from written_runs import blob, score, write_run
 
 from igcam_batch.audit.checks import existing_run
-from igcam_batch.audit.status import read_status
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.report.compare.compare import compare
@@ -20,6 +19,7 @@ from igcam_batch.storage import open_store
 from igcam_batch.tables import SCORES, iter_heatmaps, read_failures, read_scores
 from igcam_batch.tables.compact import compact
 from igcam_batch.tables.record import versions
+from igcam_batch.tables.status import read_status
 
 OURS = versions()["igcam-batch"]
 _Reader = Callable[[str], object]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from igcam_batch.audit.status import Status
 from igcam_batch.errors import InputError
 from igcam_batch.report.bootstrap import Interval
 from igcam_batch.report.compare.changes import agreement, columns_of, table_of, values_of
@@ -23,6 +22,7 @@ from igcam_batch.report.failures import explained
 from igcam_batch.report.galleries import Picked
 from igcam_batch.storage import Store, open_store
 from igcam_batch.tables import to_parquet
+from igcam_batch.tables.status import Status
 from igcam_batch.words import amount_in_words
 
 _EDGES = ("mean", "low", "high")

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from igcam_batch import __version__
-from igcam_batch.audit.status import Status
 from igcam_batch.report.colours import COLOURS, colour_table
 from igcam_batch.report.failures import Cause
 from igcam_batch.report.galleries import GALLERIES, Picked
@@ -17,6 +16,7 @@ from igcam_batch.report.summary import FEWEST_IMAGES
 from igcam_batch.report.survey import Survey
 from igcam_batch.report.wording import WORDINGS
 from igcam_batch.tables.record import RunRecord, now
+from igcam_batch.tables.status import Status
 from igcam_batch.words import amount_in_words, duration_in_words, isolated, setting_in_words, time_in_words
 
 _MOST_CLASSES, _MOST_CAUSES = 2000, 25
