@@ -22,7 +22,7 @@ _AUDIT = """
 import sys
 from types import ModuleType, SimpleNamespace
 
-from igcam_batch.audit.status import read_status
+from igcam_batch.tables.status import read_status
 from igcam_batch.cli import main
 
 output = sys.argv[1]
