@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,6 +48,10 @@ def _lock(root: Path, name: str) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:  # who held it removed the directory
             continue
+        except FileExistsError as error:  # the same, between two looks of mkdir; or there is something else
+            if _is_there(error.filename):
+                raise
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(path, descriptor):
@@ -62,6 +67,14 @@ def _lock(root: Path, name: str) -> int:
                 raise InputError(f"OUTPUT {root}: {line}") from None
             raise
         os.close(descriptor)
+
+
+def _is_there(path: str) -> bool:
+    """Whether a path names something that is no directory."""
+    try:
+        return not stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _owner(descriptor: int) -> str:

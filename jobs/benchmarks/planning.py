@@ -151,7 +151,7 @@ def _planned(manifest: Path, output: Path, rows: int) -> Planned:
         seconds = time.perf_counter() - began
         printed.seek(0)
         text = printed.read()
-    if f"{rows} images in" not in text:
+    if f"{rows:,} images in" not in text:
         raise click.ClickException(f"planning {manifest.name}: {text}")
     return Planned(seconds, own, most)
 

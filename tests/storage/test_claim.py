@@ -1,5 +1,6 @@
 """One owner of a place at a time: who comes second is told who the first is, and who is dead loses it."""
 
+import errno
 import json
 import os
 import signal
@@ -179,6 +180,24 @@ class TestOnDisk:
         with store.claim(".claim", "me"):
             pass
         assert Path(store.root).is_dir()
+
+    def test_a_directory_that_goes_while_it_is_being_made_is_made_again(self, store, monkeypatch):
+        """As where its last owner removes it between the two looks that making it takes."""
+        mkdir, times = os.mkdir, iter([1])
+
+        def gone_at_once(path, *given, **named):
+            if str(path) == store.root and next(times, None):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), store.root)
+            mkdir(path, *given, **named)
+
+        monkeypatch.setattr(os, "mkdir", gone_at_once)
+        with store.claim(".claim", "me"):
+            assert Path(store.root).is_dir()
+
+    def test_a_file_in_its_place_is_an_error(self, store):
+        Path(store.root).touch()
+        with pytest.raises(FileExistsError), store.claim(".claim", "me"):
+            pass
 
     def test_coming_and_going_there_is_never_more_than_one(self, store):
         inside, most, told = [], [], []
