@@ -211,7 +211,7 @@ class ShardExplainer:
         tables = Rows()
         images = self._preprocess(pixels)
         prediction = self._explainer.predict(images)
-        chosen = [self._targets(tables, row, logits) for row, logits in zip(rows, prediction.logits, strict=True)]
+        chosen = [self._targets(tables, row, logits) for row, logits in zip(rows, prediction.logits.cpu(), strict=True)]
         if not any(chosen):
             return tables
         targets = pad_targets(chosen).to(self._device)

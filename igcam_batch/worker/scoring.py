@@ -1,6 +1,6 @@
 """Explained images to rows of the tables: their metrics, their maps as they are stored, and what they failed by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,8 +136,7 @@ class Scorer:
                 | {carried[name]: value for name, value in (row.get(CARRIED) or {}).items()}
                 | measured
             )
-        stored = [self._as_stored(explanations[method].maps[b, k]) for b, k, method in places]
-        tables.maps += list(torch.stack(stored).cpu().numpy())
+        tables.maps += list(_of_places(explanations, places, self._as_stored).cpu().numpy())
 
     def _measured(self, batch: ExplainedBatch, places: Sequence[_Place]) -> dict[str, Tensor]:
         """The columns of numbers: metrics, score and confidence."""
@@ -148,14 +147,18 @@ class Scorer:
         classes = torch.tensor([target.index for target in targets], device=device)
         images = prediction.images[where]
         before = confidences(prediction.logits, self._confidence)[where, classes]
-        objects = [self._objects(batch.rows[b], target) for (b, _, _), target in zip(places, targets, strict=True)]
+        objects = torch.zeros(len(places), *self._size, dtype=torch.bool, device=device)
+        for index, ((b, _, _), target) in enumerate(zip(places, targets, strict=True)):
+            found = self._objects(batch.rows[b], target)
+            if found is not None:
+                objects[index] = found.to(device)
         start = baseline_images(self._start, images).expand_as(images) if "insertion" in metrics else None
         explained = Explained(
             maps=self._upsampled(batch.explanations, places),
             images=images,
             classes=classes,
             confidences=before,
-            objects=torch.stack(objects).to(device),
+            objects=objects,
             fill=baseline_images(self._fill, images).expand_as(images),
             insertion_start=start,
             of_shifted={by: self._upsampled(found, places) for by, found in batch.of_shifted.items()},
@@ -171,30 +174,45 @@ class Scorer:
 
     def _upsampled(self, explanations: Explanations, places: Sequence[_Place]) -> Tensor:
         """(n, H, W): some maps at the input's size."""
-        maps = [explanations[method].maps[b, k].unsqueeze(0) for b, k, method in places]
-        return torch.cat([upsample(of_row, self._size) for of_row in maps])
+        return _of_places(explanations, places, lambda maps: upsample(maps, self._size))
 
-    def _as_stored(self, of_row: Tensor) -> Tensor:
-        """A map at the shape of the table: a map by pixels, averaged over the area of each cell."""
-        if of_row.shape == self._map_shape:
-            return of_row
-        return F.adaptive_avg_pool2d(of_row[None, None], self._map_shape)[0, 0]
+    def _as_stored(self, maps: Tensor) -> Tensor:
+        """Maps (n, ·, ·) at the shape of the table: those by pixels, averaged over the area of each cell."""
+        if maps.shape[1:] == self._map_shape:
+            return maps
+        return F.adaptive_avg_pool2d(maps.unsqueeze(1), self._map_shape).squeeze(1)
 
-    def _objects(self, row: Mapping[str, Any], target: ChosenTarget) -> Tensor:
-        """(H, W) bool: the union of the target's objects, by their boxes or their outlines, in the model's input."""
+    def _objects(self, row: Mapping[str, Any], target: ChosenTarget) -> Tensor | None:
+        """(H, W) bool: the union of the target's objects, by their boxes or their outlines, in the model's input.
+
+        None where there are none.
+        """
         if self._config.objects == "masks":
             outlines = [
                 unpack(mask["bits"], self._size)
                 for mask in row["masks"] or ()
                 if self._classes.index(mask["label"]) == target.index
             ]
-            return torch.from_numpy(np.any(outlines, axis=0) if outlines else np.zeros(self._size, dtype=bool))
+            return torch.from_numpy(np.any(outlines, axis=0)) if outlines else None
         boxes = [
             [box[side] for side in SIDES]
             for box in row["boxes"] or ()
             if self._classes.index(box["label"]) == target.index
         ]
-        return box_mask(boxes, self._size)
+        return box_mask(boxes, self._size) if boxes else None
+
+
+def _of_places(explanations: Explanations, places: Sequence[_Place], bring: Callable[[Tensor], Tensor]) -> Tensor:
+    """(n, ...): what `bring` makes of the maps at some places, each method's brought together."""
+    brought: list[Tensor] = []
+    order: list[int] = []
+    for method, found in explanations.items():
+        own = [index for index, (_, _, of) in enumerate(places) if of == method]
+        if own:
+            images, targets = zip(*(places[index][:2] for index in own), strict=True)
+            brought.append(bring(found.maps[list(images), list(targets)]))
+            order += own
+    return torch.cat(brought)[np.argsort(order).tolist()]
 
 
 def _values(of_maps: Tensor | None, shape: torch.Size) -> list[list[float | None]]:
