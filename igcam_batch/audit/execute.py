@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, cast
 
+import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.exceptions import ActorUnavailableError, RayError
@@ -84,7 +85,9 @@ def _rows_of(pieces: Sequence[Piece], most: int | None) -> Iterator[dict[str, An
 def _reports(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The rows of a dataset; IncompleteError with the first line of what ended it."""
     try:
-        yield from dataset.iter_rows()
+        # None is fetched ahead: a report would wait for the next one, which is as far away as a shard takes.
+        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from cast(pa.Table, block).to_pylist()
     except RayError as error:
         if _WITHOUT_US in str(error):
             raise IncompleteError(

@@ -43,14 +43,20 @@ def bbox(maps: Tensor, masks: Tensor) -> Tensor:
         (...) float32; NaN where the map is zero everywhere or the mask is empty.
     """
     flat_maps, flat_masks = maps.flatten(-2), masks.flatten(-2)
-    area = flat_masks.sum(-1, keepdim=True)
-    descending = flat_maps.sort(-1, descending=True).values
-    threshold = descending.gather(-1, (area - 1).clamp_min(0))
-    above, level = flat_maps > threshold, flat_maps == threshold
-    places = (area - above.sum(-1, keepdim=True)) / level.sum(-1, keepdim=True)
-    hits = ((above + level * places) * flat_masks).sum(-1)
     exists = flat_masks.any(-1) & flat_maps.any(-1)
-    return torch.where(exists, hits / area.squeeze(-1), torch.nan).float()
+    share = torch.full(exists.shape, torch.nan, device=maps.device)
+    share[exists] = _share_of_highest(flat_maps[exists], flat_masks[exists])  # of those alone: sorting takes its time
+    return share
+
+
+def _share_of_highest(maps: Tensor, masks: Tensor) -> Tensor:
+    """`bbox` of (n, HW) maps that are not zero everywhere and masks that are not empty."""
+    area = masks.sum(-1, keepdim=True)
+    threshold = maps.sort(-1, descending=True).values.gather(-1, area - 1)
+    above, level = maps > threshold, maps == threshold
+    places = (area - above.sum(-1, keepdim=True)) / level.sum(-1, keepdim=True)
+    hits = ((above + level * places) * masks).sum(-1)
+    return (hits / area.squeeze(-1)).float()
 
 
 def pointing_game(maps: Tensor, masks: Tensor, tolerance: int) -> Tensor:

@@ -4,10 +4,11 @@ import errno
 import logging
 import math
 import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,10 @@ class ShardTables:
 class ShardExplainer:
     """One replica of the model.
 
+    One thread of its own does all the arithmetic, whichever thread asks. OpenMP keeps a team for each thread that
+    computes, and where these are more than the CPUs, it puts them to sleep between any two operations: a CNN on two
+    cores is slower by a sixth.
+
     Args:
         config: the audit's settings.
         device: where it runs, as `cuda:0` or `cpu`.
@@ -91,10 +96,55 @@ class ShardExplainer:
         self._config = config
         self._device = torch.device(device)
         self._plan = plan
-        self._in_use = threading.Lock()
         if self._device.type == "cpu" and config.precision == "fp16":
             logger.warning("--precision fp16 is many times slower than fp32 on a CPU; bf16 is faster")
         self._store = open_store(config.output)
+        threads = torch.get_num_threads()
+        self._device_thread = ThreadPoolExecutor(1, "device", initializer=partial(torch.set_num_threads, threads))
+        self._device_thread.submit(self._load, labels, sha256, share).result()
+
+    def __call__(self, decoded: DecodedShard) -> Outcome:
+        """Explain the images of a shard and commit its tables, or put those of a piece aside.
+
+        What is committed, or there, already stays as it is. May be called from several threads: one has the device,
+        while others commit or wait.
+        """
+        piece = decoded.piece
+        if piece.whole and is_committed(self._store, piece.shard):
+            found = read_commit(self._store, piece.shard)
+            return Outcome(piece, found.failed, found.rows, 0.0)
+        if not piece.whole and is_staged(self._store, self._plan, piece):
+            return Outcome(piece, 0, 0, 0.0)
+        tables = self.tables(decoded)
+        failures = tables.failures
+        self._check_plan()
+        if piece.whole:
+            commit_shard(self._store, piece.shard, tables.scores, tables.heatmaps, failures, piece.images)
+        elif piece.revision != CONTROL:
+            stage_piece(self._store, self._plan, piece, tables.scores, tables.heatmaps, failures)
+        reason = failures["error"][0].as_py() if len(failures) else ""
+        return Outcome(piece, len(failures), len(tables.scores), tables.seconds, reason)
+
+    def tables(self, decoded: DecodedShard) -> ShardTables:
+        """The tables of some images, which are put nowhere."""
+        rows, seconds = self._device_thread.submit(self._timed, decoded).result()
+        return ShardTables(
+            pa.Table.from_pylist(rows.scores, schema=scores_schema(decoded.images.schema, self._config.metric)),
+            self._heatmaps(rows),
+            pa.concat_tables([decoded.failures, pa.Table.from_pylist(rows.failures, schema=FAILURES)]),
+            seconds,
+        )
+
+    def _check_plan(self) -> None:
+        """OSError where the run is no more: OUTPUT went away, or another run has replaced this one meanwhile."""
+        if not self._store.exists(plan_file(self._plan, 0)):
+            raise FileNotFoundError(
+                errno.ENOENT, "the run's plan is gone, with OUTPUT or as another run replaced it", self._store.root
+            )
+
+    def _load(self, labels: Sequence[str], sha256: str | None, share: float) -> None:
+        """The model, ready on its device."""
+        config = self._config
         model = load_model(config)
         if sha256 is not None and model.sha256 != sha256:
             raise RuntimeError(
@@ -128,47 +178,10 @@ class ShardExplainer:
             logger.info("batch size %d", self._explainer.batch_size)
         self._scorer = Scorer(config, model, self._classes, self._explainer, self._preprocess)
 
-    def __call__(self, decoded: DecodedShard) -> Outcome:
-        """Explain the images of a shard and commit its tables, or put those of a piece aside.
-
-        What is committed, or there, already stays as it is. May be called from several threads: one has the device,
-        while others commit or wait.
-        """
-        piece = decoded.piece
-        if piece.whole and is_committed(self._store, piece.shard):
-            found = read_commit(self._store, piece.shard)
-            return Outcome(piece, found.failed, found.rows, 0.0)
-        if not piece.whole and is_staged(self._store, self._plan, piece):
-            return Outcome(piece, 0, 0, 0.0)
-        tables = self.tables(decoded)
-        failures = tables.failures
-        self._check_plan()
-        if piece.whole:
-            commit_shard(self._store, piece.shard, tables.scores, tables.heatmaps, failures, piece.images)
-        elif piece.revision != CONTROL:
-            stage_piece(self._store, self._plan, piece, tables.scores, tables.heatmaps, failures)
-        reason = failures["error"][0].as_py() if len(failures) else ""
-        return Outcome(piece, len(failures), len(tables.scores), tables.seconds, reason)
-
-    def tables(self, decoded: DecodedShard) -> ShardTables:
-        """The tables of some images, which are put nowhere."""
-        with self._in_use:
-            started = time.perf_counter()
-            rows = self._explain(decoded)
-            seconds = time.perf_counter() - started
-        return ShardTables(
-            pa.Table.from_pylist(rows.scores, schema=scores_schema(decoded.images.schema, self._config.metric)),
-            self._heatmaps(rows),
-            pa.concat_tables([decoded.failures, pa.Table.from_pylist(rows.failures, schema=FAILURES)]),
-            seconds,
-        )
-
-    def _check_plan(self) -> None:
-        """OSError where the run is no more: OUTPUT went away, or another run has replaced this one meanwhile."""
-        if not self._store.exists(plan_file(self._plan, 0)):
-            raise FileNotFoundError(
-                errno.ENOENT, "the run's plan is gone, with OUTPUT or as another run replaced it", self._store.root
-            )
+    def _timed(self, decoded: DecodedShard) -> tuple[Rows, float]:
+        """What some images came to, and the seconds that took."""
+        started = time.perf_counter()
+        return self._explain(decoded), time.perf_counter() - started
 
     def _explain(self, decoded: DecodedShard) -> Rows:
         """Batch by batch; where memory does not suffice, in smaller batches from there on.

@@ -1,7 +1,14 @@
-"""What a job is measured against: the engine, and a worker, each in this process and with decoded images in memory."""
+"""What a job is measured against: the engine, and a worker, each in a process of its own, decoded images in memory.
 
+In a process of its own, as an audit's worker is: another's memory on a GPU, or its threads, would be in the way.
+"""
+
+import multiprocessing
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import torch
 
@@ -14,6 +21,7 @@ from igcam_batch.storage import open_store
 from igcam_batch.tables import Piece
 from igcam_batch.tables.plan import read_plan
 from igcam_batch.tables.record import read_record
+from igcam_batch.worker.allocator import keep_freed_memory
 from igcam_batch.worker.batch_size import automatic_batch_size
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.read import read_shard
@@ -21,83 +29,96 @@ from igcam_batch.worker.read import read_shard
 _MOST_PIXELS = 2**27
 
 
-class EngineAlone:
-    """Maps, without metrics or tables.
+_Taken = ParamSpec("_Taken")
+_Given = TypeVar("_Given")
+Way = tuple[MethodName, RuleName, int, PrecisionName]  # to explain: method, rule, steps, arithmetic of the network
+
+
+def engine_alone(name: str, photographs: list[bytes], steps: int, precision: PrecisionName, images: int) -> float:
+    """Images per second of Integrated Grad-CAM without metrics or tables, by the rule `riemann`.
 
     Args:
         name: of `MODELS`.
         photographs: JPEGs.
-        steps: of the rule `riemann`.
+        steps: of the rule.
         precision: arithmetic of the network.
+        images: how many at least, in whole batches.
     """
-
-    def __init__(self, name: str, photographs: list[bytes], steps: int, precision: PrecisionName) -> None:
-        subject = Subject.of(name)
-        recipe, black = subject.recipe, subject.black().expand(3, subject.recipe.size, subject.recipe.size)
-        pixels = torch.stack([torch.from_numpy(recipe.pixels(decode(data, _MOST_PIXELS))) for data in photographs])
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (recipe.mean, recipe.std))
-        self._explainer = subject.explainer(["integrated-grad-cam"], RULES["riemann"](steps), black, precision)
-        self._explainer.batch_size = automatic_batch_size(
-            self._explainer, (3, recipe.size, recipe.size), targets=1, device=DEVICE, share=1.0
-        )
-        rows = torch.arange(self._explainer.batch_size) % len(pixels)
-        self._images = ((pixels.float() / 255 - mean) / std)[rows].to(DEVICE, memory_format=torch.channels_last)
-
-    def pace(self, images: int) -> float:
-        """Images per second, of so many in whole batches at least; one batch comes before the clock starts."""
-        batches = -(-images // len(self._images))
-        self._explain()
-        began = time.perf_counter()
-        for _ in range(batches):
-            self._explain()
-        return batches * len(self._images) / (time.perf_counter() - began)
-
-    def _explain(self) -> None:
-        prediction = self._explainer.predict(self._images)
-        self._explainer.explain(prediction, prediction.logits.argmax(1, keepdim=True))
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
+    return _in_a_process(_engine, name, photographs, steps, precision, images)
 
 
-class WorkerAlone:
-    """Maps, metrics and tables, as a worker makes them, but no Ray, no decoding and no files.
+def worker_alone(name: str, source: Path, output: Path, images: int, ways: Sequence[Way]) -> list[float]:
+    """Images per second of each way to explain: maps, metrics and rows, but no Ray, no decoding and no files.
 
     Args:
         name: of `MODELS`.
-        source, output: of an audit that has ended, whose images are taken.
+        source: INPUT of an audit that has ended, whose images are taken.
+        output: OUTPUT of it.
         images: how many, at most.
+        ways: to explain them.
     """
+    return _in_a_process(_worker, name, source, output, images, ways)
 
-    def __init__(self, name: str, source: Path, output: Path, images: int) -> None:
-        self._name, self._source, self._output = name, source, output
-        store = open_store(str(output))
-        record = read_record(store)
-        assert record is not None
-        piece = Piece(0, 0, min(images, record.images))
-        self._plan = record.plan
-        self._decoded = read_shard(
-            piece, read_plan(store, 0, piece.images, record.plan), record.model.recipe, _MOST_PIXELS
-        )
 
-    def pace(self, method: MethodName, rule: RuleName, steps: int, precision: PrecisionName) -> float:
-        """Images per second; all of them come once before the clock starts."""
-        model, weights = MODELS[self._name]
-        explain = ShardExplainer(
-            AuditConfig(
-                input=str(self._source),
-                output=str(self._output),
-                model=model,
-                weights=weights,
-                method=(method,),
-                rule=rule,
-                steps=steps,
-                precision=precision,
-            ),
-            DEVICE.type,
-            self._plan,
-        )
-        explain.tables(self._decoded)
+def _in_a_process(call: Callable[_Taken, _Given], *arguments: _Taken.args, **named: _Taken.kwargs) -> _Given:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(call, *arguments, **named).result()
+
+
+def _engine(name: str, photographs: list[bytes], steps: int, precision: PrecisionName, at_least: int) -> float:
+    if DEVICE.type == "cpu":
+        keep_freed_memory()  # as an audit's workers do
+    subject = Subject.of(name)
+    recipe, black = subject.recipe, subject.black().expand(3, subject.recipe.size, subject.recipe.size)
+    explainer = subject.explainer(["integrated-grad-cam"], RULES["riemann"](steps), black, precision)
+    explainer.batch_size = automatic_batch_size(
+        explainer, (3, recipe.size, recipe.size), targets=1, device=DEVICE, share=1.0
+    )
+    pixels = torch.stack([torch.from_numpy(recipe.pixels(decode(data, _MOST_PIXELS))) for data in photographs])
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (recipe.mean, recipe.std))
+    rows = torch.arange(explainer.batch_size) % len(pixels)
+    images = ((pixels.float() / 255 - mean) / std)[rows].to(DEVICE, memory_format=torch.channels_last)
+
+    def explain(batches: int) -> float:
         began = time.perf_counter()
-        tables = explain.tables(self._decoded)
+        for _ in range(batches):
+            prediction = explainer.predict(images)
+            explainer.explain(prediction, prediction.logits.argmax(1, keepdim=True))
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    explain(1)
+    batches = -(-at_least // len(images))
+    return batches * len(images) / explain(batches)
+
+
+def _worker(name: str, source: Path, output: Path, images: int, ways: Sequence[Way]) -> list[float]:
+    if DEVICE.type == "cpu":
+        keep_freed_memory()
+    model, weights = MODELS[name]
+    store = open_store(str(output))
+    record = read_record(store)
+    assert record is not None
+    piece = Piece(0, 0, min(images, record.images))
+    manifest = read_plan(store, 0, piece.images, record.plan)
+    decoded = read_shard(piece, manifest, record.model.recipe, _MOST_PIXELS)
+    paces = []
+    for method, rule, steps, precision in ways:
+        config = AuditConfig(
+            input=str(source),
+            output=str(output),
+            model=model,
+            weights=weights,
+            method=(method,),
+            rule=rule,
+            steps=steps,
+            precision=precision,
+        )
+        explain = ShardExplainer(config, DEVICE.type, record.plan)
+        explain.tables(decoded)
+        began = time.perf_counter()
+        tables = explain.tables(decoded)
         assert not len(tables.failures)
-        return self._decoded.piece.images / (time.perf_counter() - began)
+        paces.append(piece.images / (time.perf_counter() - began))
+    return paces

@@ -5,15 +5,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-import torch
 from PIL import Image
 
-from benchmarks.alone import EngineAlone, WorkerAlone
+from benchmarks.alone import Way, engine_alone, worker_alone
 from benchmarks.goals import Goal
 from benchmarks.sheet import console, machine, said, show, write_json
 from benchmarks.subjects import DEVICE, MODELS
@@ -28,6 +27,7 @@ _HOUR = 3600.0
 _ALONE, _FOR_RATES = 8, 2  # batches by which the pace of the engine is measured, and of a worker
 _BATCHES_ON_GPUS = 4  # times the default one, as what a GPU's memory holds is more
 _LOBATTO_NODES = 5
+_IMAGES, _AUDIT = "images", "audit"
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,16 @@ def job(
     photographs = list(_photographs())
     bench = _Bench(name, photographs, steps, precision)
     with tempfile.TemporaryDirectory(prefix="igcam-job-") as directory:
-        runs, worker = [], None
+        runs = []
         for number, images in enumerate(counts):
-            ran, worker = bench.run(Path(directory) / str(number), images)
-            runs.append(ran)
-            console.print(f"{images} images: job over engine {ran.ratio:.3f}, over worker {ran.of_worker:.3f}")
-        assert worker is not None
+            runs.append(bench.run(Path(directory) / str(number), images))
+            console.print(
+                f"{images} images: job over engine {runs[-1].ratio:.3f}, over worker {runs[-1].of_worker:.3f}"
+            )
         largest = max(runs, key=lambda one: one.images)
-        rates = {label: rate * min(1.0, largest.of_worker) for label, rate in _rates(worker, steps)}
+        ways = _ways(steps)
+        paces = bench.worker(Path(directory) / "0", list(ways.values()))
+    rates = {label: pace * min(1.0, largest.of_worker) for label, pace in zip(ways, paces, strict=True)}
     console.print()
     show("the job beside the engine and a worker alone", _HEADERS, [one.row for one in runs])
     show(
@@ -137,27 +139,26 @@ class _Bench:
         batch = default_batch_size(DEVICE) * (_BATCHES_ON_GPUS if DEVICE.type == "cuda" else 1)
         self._for_engine, self._for_worker = _ALONE * batch // 2, _FOR_RATES * batch
 
-    def run(self, directory: Path, images: int) -> tuple[Ran, WorkerAlone]:
+    def run(self, directory: Path, images: int) -> Ran:
         """One audit between two runs of the engine, and then of a worker on the same images."""
-        source, output = directory / "images", directory / "audit"
+        source, output = directory / _IMAGES, directory / _AUDIT
         source.mkdir(parents=True)
         for number in range(images):
             (source / f"{number:07d}.jpg").write_bytes(self._photographs[number % len(self._photographs)])
         before = self._engine()
         seconds, explaining, pace = self._audit(source, output)
         after = self._engine()
-        alone = WorkerAlone(self._name, source, output, self._for_worker)
-        worker = alone.pace("integrated-grad-cam", "riemann", self._steps, self._precision)
+        (worker,) = self.worker(directory, [("integrated-grad-cam", "riemann", self._steps, self._precision)])
         tables = [*output.glob("scores/*.parquet"), *output.glob("heatmaps/*.parquet")]
         size = sum(path.stat().st_size for path in tables)
-        return Ran(images, (before + after) / 2, worker, pace, seconds, explaining, size / images), alone
+        return Ran(images, (before + after) / 2, worker, pace, seconds, explaining, size / images)
+
+    def worker(self, directory: Path, ways: Sequence[Way]) -> list[float]:
+        """Images per second of a worker alone, on the images of an audit that `run` made there."""
+        return worker_alone(self._name, directory / _IMAGES, directory / _AUDIT, self._for_worker, ways)
 
     def _engine(self) -> float:
-        """Images per second; nothing of it stays on the device, which the audit's own process has next."""
-        try:
-            return EngineAlone(self._name, self._photographs, self._steps, self._precision).pace(self._for_engine)
-        finally:
-            torch.cuda.empty_cache()
+        return engine_alone(self._name, self._photographs, self._steps, self._precision, self._for_engine)
 
     def _audit(self, source: Path, output: Path) -> tuple[float, float, float]:
         """Seconds in all, seconds of explaining, and images per second, as the audit says them."""
@@ -170,8 +171,8 @@ class _Bench:
         return float(found[1]), float(found[2]), float(found[3])
 
 
-def _rates(worker: WorkerAlone, steps: int) -> Iterator[tuple[str, float]]:
-    """Images per second of a worker alone, by method and precision."""
+def _ways(steps: int) -> dict[str, Way]:
+    """Method and precision, as people read them -> what is run."""
     nodes = min(steps, _LOBATTO_NODES)
     methods: list[tuple[str, MethodName, RuleName, int]] = [
         ("Grad-CAM", "grad-cam", "riemann", 1),
@@ -180,9 +181,11 @@ def _rates(worker: WorkerAlone, steps: int) -> Iterator[tuple[str, float]]:
         (f"Integrated Grad-CAM, riemann {steps}", "integrated-grad-cam", "riemann", steps),
     ]
     precisions: tuple[PrecisionName, ...] = ("fp32", "bf16")
-    for label, method, rule, count in methods:
-        for precision in precisions:
-            yield f"{label}, {precision}", worker.pace(method, rule, count, precision)
+    return {
+        f"{label}, {precision}": (method, rule, count, precision)
+        for label, method, rule, count in methods
+        for precision in precisions
+    }
 
 
 def _costs(rates: dict[str, float], price: float) -> list[list[str]]:

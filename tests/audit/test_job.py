@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import signal
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +20,12 @@ from PIL import Image
 import igcam_batch
 from igcam_batch import InputError
 from igcam_batch.attribution.upsample import upsample
-from igcam_batch.audit.job import Summary
+from igcam_batch.audit import job
+from igcam_batch.audit.job import Summary, run_audit
+from igcam_batch.audit.progress import Silent
+from igcam_batch.config import load_config
+from igcam_batch.storage import Store
+from igcam_batch.tables.record import RunRecord
 from igcam_batch.tables.status import Status, read_status
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -217,6 +225,41 @@ def test_a_run_goes_on_where_it_stopped_and_leaves_what_is_committed_alone(
     again = audit(images)
     assert again.explained == 0
     assert "nothing was left to do" in again.line()
+
+
+def test_a_shard_is_reported_when_it_is_committed_and_not_with_the_next(
+    pictures: Callable[..., Path], ray_cluster: None, tmp_path: Path
+) -> None:
+    """What the pace is counted by, which one report that is late makes better than it is."""
+    told: list[float] = []
+
+    class Listening(Silent):
+        def advanced(self, images: int, failed: int) -> None:
+            told.append(time.time())
+
+    images = pictures("a.png", "b.png", "c.png")
+    settings = {"input": str(images), "output": str(tmp_path / "out"), "model": "factories:slow", "steps": 20}
+    settings |= {"batch-size": 1, "shard-size": 1, "workers": 1}  # a second for each
+    summary = run_audit(load_config(settings), Listening())
+    committed = sorted(path.stat().st_mtime for path in Path(summary.output).glob("scores/*.parquet"))
+    assert len(told) == len(committed) == 3
+    assert all(report < following for report, following in zip(told, committed[1:], strict=False))
+
+
+def test_a_sigterm_that_comes_while_the_end_is_recorded_changes_nothing(
+    pictures: Callable[..., Path], audit: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = job.write_record
+
+    def terminated(store: Store, of_run: RunRecord) -> None:
+        if of_run.state == "finished":
+            os.kill(os.getpid(), signal.SIGTERM)
+        record(store, of_run)
+
+    monkeypatch.setattr(job, "write_record", terminated)
+    summary = audit(pictures("a.png", "b.png"))
+    assert summary.status == Status(2, 2, 0, 2)
+    assert json.loads((Path(summary.output) / "run.json").read_text())["state"] == "finished"
 
 
 def test_another_run_in_output_is_refused_with_what_differs_until_overwritten(

@@ -1,6 +1,8 @@
 """One replica of the model: shards in, committed tables out, whatever memory there is."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from factories import SmallCnn
 
 from igcam_batch import read_failures, read_heatmaps, read_scores
 from igcam_batch.attribution.explainer import Explainer, Prediction
@@ -56,6 +59,22 @@ def memory_for(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
 
     monkeypatch.setattr(Explainer, "predict", limited)
     return tried
+
+
+def test_one_thread_does_all_the_arithmetic_whichever_asks(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[str, int]] = set()
+    forward = SmallCnn.forward
+
+    def watched(self: SmallCnn, x: torch.Tensor) -> torch.Tensor:
+        seen.add((threading.current_thread().name, torch.get_num_threads()))
+        return forward(self, x)
+
+    explainer, decoded = make()
+    monkeypatch.setattr(SmallCnn, "forward", watched)
+    with ThreadPoolExecutor(2) as callers:
+        tables = [asked.result() for asked in [callers.submit(explainer.tables, decoded) for _ in range(3)]]
+    assert seen == {("device_0", torch.get_num_threads())}
+    assert all(each.scores.equals(tables[0].scores) for each in tables)
 
 
 def test_running_out_of_memory_halves_the_batch_and_loses_nothing(
