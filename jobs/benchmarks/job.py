@@ -194,10 +194,15 @@ def _costs(rates: dict[str, float], price: float) -> list[list[str]]:
         [
             label,
             f"{rate:.2f}",
-            *(f"{images / rate / _HOUR:,.3g} ({price * images / rate / _HOUR:,.3g})" for images in _DATASETS.values()),
+            *(_hours_and_price(images / rate / _HOUR, price) for images in _DATASETS.values()),
         ]
         for label, rate in rates.items()
     ]
+
+
+def _hours_and_price(hours: float, price: float) -> str:
+    of_three_digits = (f"{float(f'{amount:.3g}'):,.15g}" for amount in (hours, hours * price))
+    return "{} ({})".format(*of_three_digits)
 
 
 def _photographs() -> Iterator[bytes]:
