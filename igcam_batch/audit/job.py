@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -97,7 +98,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
     config = absolute(config)
     place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
     check_places(place, output)
-    with ending_at_sigterm(), ExitStack() as stack:
+    with ending_at_sigterm() as end, ExitStack() as stack:
         try:
             claim = stack.enter_context(output.claim(CLAIM, this_process()))
         except OSError as error:  # the first that is written
@@ -105,7 +106,7 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
         with saying_how_to_go_on(anew=False):  # what OUTPUT held is there until a run has begun
             run = _begun(config, place, output, progress, started, deadline)
         with saying_how_to_go_on(anew=config.overwrite):
-            return _explain(config, run, output, progress, claim, began, deadline)
+            return _explain(config, run, output, progress, claim, began, deadline, end)
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,9 @@ def _explain(
     claim: Claim,
     began: float,
     deadline: float | None,
+    end: Callable[[], None],
 ) -> Summary:
-    """Explain what is left of a run."""
+    """Explain what is left of a run; `end` is called when nothing is."""
     record, replicas = run.record, run.replicas
     gathering = Gathering(output, record)
     gathering.tidy()
@@ -184,6 +186,7 @@ def _explain(
             raise IncompleteError(f"{status.remaining} of {status.planned} images were not explained")
         if record.state != "finished" or done.images:
             _record(output, record, "finished", status, began, done.replicas)
+        end()
     seconds = time.perf_counter() - began
     return Summary(status, done.images, done.failed, seconds, max(0.0, ended - done.began), output.root)
 

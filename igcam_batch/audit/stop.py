@@ -23,12 +23,13 @@ class Stop:
 
     Attributes:
         asked: from the first time on that it was.
+        over: the run has ended by itself; whoever asks comes too late.
         reason: in words.
     """
 
     def __init__(self, store: Store, plan: str) -> None:
         self._store, self._plan = store, plan
-        self.asked = self._paused = False
+        self.asked = self._paused = self.over = False
         self.reason = "stopped"
         self._asking: list[threading.Thread] = []
 
@@ -52,6 +53,7 @@ class Stop:
 
     def end(self) -> None:
         """Leave no trace: nobody is to be told any more."""
+        self.over = True
         for thread in self._asking:
             thread.join()
         with suppress(OSError):
@@ -101,6 +103,8 @@ def _at(moment: float | None, call: Callable[[], None]) -> Iterator[None]:
 
 def _on_sigterm(stop: Stop) -> AbstractContextManager[None]:
     def terminated() -> None:
+        if stop.over:
+            return
         if stop.asked:
             raise StoppedError("stopped at once")
         stop.ask("stopped")
@@ -108,13 +112,25 @@ def _on_sigterm(stop: Stop) -> AbstractContextManager[None]:
     return _at_sigterm(terminated)
 
 
-def ending_at_sigterm() -> AbstractContextManager[None]:
-    """While the block runs, and is not in a `stopping`, SIGTERM is a StoppedError: it plans, or waits for a cluster."""
+@contextmanager
+def ending_at_sigterm() -> Iterator[Callable[[], None]]:
+    """While the block runs, and is not in a `stopping`, SIGTERM is a StoppedError: it plans, or waits for a cluster.
+
+    Yields:
+        What to call when the run has ended: from then on SIGTERM changes nothing, while the block tidies up.
+    """
+    over = False
+
+    def end() -> None:
+        nonlocal over
+        over = True
 
     def terminated() -> None:
-        raise StoppedError("stopped before any image was explained")
+        if not over:
+            raise StoppedError("stopped before any image was explained")
 
-    return _at_sigterm(terminated)
+    with _at_sigterm(terminated):
+        yield end
 
 
 @contextmanager

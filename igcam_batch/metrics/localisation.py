@@ -44,7 +44,7 @@ def bbox(maps: Tensor, masks: Tensor) -> Tensor:
     """
     flat_maps, flat_masks = maps.flatten(-2), masks.flatten(-2)
     exists = flat_masks.any(-1) & flat_maps.any(-1)
-    share = torch.full(exists.shape, torch.nan, device=maps.device)
+    share = torch.full(exists.shape, torch.nan, dtype=torch.float32, device=maps.device)
     share[exists] = _share_of_highest(flat_maps[exists], flat_masks[exists])  # of those alone: sorting takes its time
     return share
 

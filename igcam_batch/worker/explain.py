@@ -67,9 +67,9 @@ class ShardTables:
 class ShardExplainer:
     """One replica of the model.
 
-    One thread of its own does all the arithmetic, whichever thread asks. OpenMP keeps a team for each thread that
-    computes, and where these are more than the CPUs, it puts them to sleep between any two operations: a CNN on two
-    cores is slower by a sixth.
+    One thread of its own does all the arithmetic, whichever thread asks. GNU's OpenMP keeps a team for each thread
+    that computes, and where these are more than the CPUs, it puts them to sleep between any two operations: a CNN on
+    two cores is slower by a sixth.
 
     Args:
         config: the audit's settings.

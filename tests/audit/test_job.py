@@ -23,6 +23,7 @@ from igcam_batch.attribution.upsample import upsample
 from igcam_batch.audit import job
 from igcam_batch.audit.job import Summary, run_audit
 from igcam_batch.audit.progress import Silent
+from igcam_batch.audit.stop import Stop
 from igcam_batch.config import load_config
 from igcam_batch.storage import Store
 from igcam_batch.tables.record import RunRecord
@@ -246,17 +247,23 @@ def test_a_shard_is_reported_when_it_is_committed_and_not_with_the_next(
     assert all(report < following for report, following in zip(told, committed[1:], strict=False))
 
 
-def test_a_sigterm_that_comes_while_the_end_is_recorded_changes_nothing(
+def test_sigterms_that_come_while_the_end_is_recorded_change_nothing(
     pictures: Callable[..., Path], audit: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = job.write_record
+    record, forget = job.write_record, Stop.end
 
     def terminated(store: Store, of_run: RunRecord) -> None:
         if of_run.state == "finished":
             os.kill(os.getpid(), signal.SIGTERM)
         record(store, of_run)
 
+    def terminated_again(stop: Stop) -> None:
+        forget(stop)
+        time.sleep(2.1)  # so that it is another wish, and not the same twice
+        os.kill(os.getpid(), signal.SIGTERM)
+
     monkeypatch.setattr(job, "write_record", terminated)
+    monkeypatch.setattr(Stop, "end", terminated_again)
     summary = audit(pictures("a.png", "b.png"))
     assert summary.status == Status(2, 2, 0, 2)
     assert json.loads((Path(summary.output) / "run.json").read_text())["state"] == "finished"

@@ -81,6 +81,17 @@ def test_every_gpu_of_unequal_nodes_has_an_actor_of_its_own_and_nodes_without_on
     assert len(set(igcam_batch.read_scores(str(output))["image_id"].to_pylist())) == 36
 
 
+def test_two_actors_share_a_gpu(
+    cluster: Cluster, start: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    cluster.add_node(num_cpus=1, num_gpus=1)
+    images, output = pictures(*(f"{number:02}.png" for number in range(24))), tmp_path / "out"
+    workers = finished(start(images, output, *SLOW[:-1], "0.5", "--steps", "15"), output)
+    assert [worker["gpu"] for worker in workers] == ["0", "0"]
+    assert len({worker["pid"] for worker in workers}) == 2
+    assert len(set(igcam_batch.read_scores(str(output))["image_id"].to_pylist())) == 24
+
+
 def test_a_node_that_joins_in_mid_run_takes_part(
     cluster: Cluster, start: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
 ) -> None:

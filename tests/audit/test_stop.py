@@ -59,6 +59,17 @@ def test_the_second_of_two_does_not_break_off_what_is_tidied_up_after_the_first(
     assert tidied
 
 
+def test_one_that_comes_after_the_end_changes_nothing(store: LocalStore) -> None:
+    with ending_at_sigterm() as end:
+        with stopping(store, PLAN) as stop:
+            stop.end()
+            terminate()
+            assert not stop.asked
+            end()
+        terminate()
+    assert not list(Path(store.root).rglob("*"))
+
+
 def test_a_deadline_that_has_passed_asks_before_anything_begins_and_leaves_no_trace(store: LocalStore) -> None:
     with stopping(store, PLAN, time.monotonic() - 1) as stop:
         assert (stop.asked, stop.reason) == (True, "the --deadline has come")

@@ -24,7 +24,7 @@ from igcam_batch.storage import open_store
 from igcam_batch.tables import Piece
 from igcam_batch.tables.plan import write_plan
 from igcam_batch.worker.decoded import DecodedShard
-from igcam_batch.worker.explain import ShardExplainer
+from igcam_batch.worker.explain import ShardExplainer, ShardTables
 from igcam_batch.worker.read import read_shard
 
 Make = Callable[..., tuple[ShardExplainer, DecodedShard]]
@@ -46,6 +46,18 @@ def make(pictures: Callable[..., Path], tmp_path: Path) -> Make:
     return build
 
 
+def keyed(tables: ShardTables) -> dict[tuple[str, int, str], tuple[float, np.ndarray]]:
+    """Image, target and method -> the confidence in what the map keeps, and the map."""
+    heatmaps = tables.heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
+    rows = zip(tables.scores.to_pylist(), tables.heatmaps.to_pylist(), heatmaps, strict=True)
+    found = {}
+    for row, other, heatmap in rows:
+        key = (row["image_id"], row["target"], row["method"])
+        assert key == (other["image_id"], other["target"], other["method"])
+        found[key] = (row["masked_confidence"], heatmap)
+    return found
+
+
 def memory_for(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
     """Let the model's passes run out of memory above so many images; the sizes that were tried."""
     tried: list[int] = []
@@ -62,19 +74,42 @@ def memory_for(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
 
 
 def test_one_thread_does_all_the_arithmetic_whichever_asks(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[tuple[str, int]] = set()
+    seen: set[str] = set()
+    settled: list[tuple[str, int]] = []
     forward = SmallCnn.forward
 
     def watched(self: SmallCnn, x: torch.Tensor) -> torch.Tensor:
-        seen.add((threading.current_thread().name, torch.get_num_threads()))
+        seen.add(threading.current_thread().name)
         return forward(self, x)
 
+    def settle(threads: int) -> None:
+        settled.append((threading.current_thread().name, threads))
+
+    monkeypatch.setattr(torch, "set_num_threads", settle)
     explainer, decoded = make()
+    assert settled == [("device_0", torch.get_num_threads())]  # a new thread has the environment's number, not torch's
     monkeypatch.setattr(SmallCnn, "forward", watched)
     with ThreadPoolExecutor(2) as callers:
         tables = [asked.result() for asked in [callers.submit(explainer.tables, decoded) for _ in range(3)]]
-    assert seen == {("device_0", torch.get_num_threads())}
+    assert seen == {"device_0"}
     assert all(each.scores.equals(tables[0].scores) for each in tables)
+
+
+def test_methods_and_targets_together_give_each_row_the_map_it_has_alone(make: Make) -> None:
+    """In passes that end amid an image, and with maps of two sizes."""
+    methods = ("grad-cam", "integrated-gradients", "layer-cam")
+    together, decoded = make("together", method=list(methods), target="top-2", **{"batch-size": 4})
+    found = keyed(together.tables(decoded))
+    alone = {}
+    for method in methods:
+        small = 8 if method == "integrated-gradients" else None  # alone, it is stored as large as the input
+        explainer, _ = make(method, method=method, target="top-2", **{"batch-size": 4, "map-size": small})
+        alone |= keyed(explainer.tables(decoded))
+    assert found.keys() == alone.keys()
+    assert len(found) == 7 * 2 * 3
+    for key, (score, heatmap) in found.items():
+        np.testing.assert_allclose(heatmap, alone[key][1], rtol=1e-4, atol=1e-6)
+        assert score == pytest.approx(alone[key][0], rel=1e-4)
 
 
 def test_running_out_of_memory_halves_the_batch_and_loses_nothing(
