@@ -18,7 +18,7 @@ from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
 from igcam_batch.words import amount_in_words, plural
 
-_CPUS_OF_A_REPLICA = 8  # a CNN's forward pass gains little from more
+CPUS_OF_A_REPLICA = 8  # a CNN's forward pass gains little from more
 _ANSWERS_IN = 10  # seconds
 _OR_LOCAL = "RAY_ADDRESS=local starts one on this machine"
 _DECODE_CPUS = 0.02  # what a decoding task counts beside replicas on CPUs, which are hundreds of times as busy
@@ -198,13 +198,13 @@ def _on_cpus(config: AuditConfig, cpus_there: list[float]) -> Replicas:
 
 def _widest(cpus_there: list[float]) -> int:
     """The most threads for each replica with which nearly all CPUs are at work that could be."""
-    at_work = {threads: threads * _room(cpus_there, threads) for threads in range(_CPUS_OF_A_REPLICA, 0, -1)}
+    at_work = {threads: threads * _room(cpus_there, threads) for threads in range(CPUS_OF_A_REPLICA, 0, -1)}
     return next(threads for threads, busy in at_work.items() if busy >= _NEARLY_ALL * max(at_work.values()))
 
 
 def _share(cpus_there: list[float], replicas: int) -> tuple[float, int] | None:
     """What each of so many replicas can have at most, in CPUs and threads; None where there are too few CPUs."""
-    for threads in range(_CPUS_OF_A_REPLICA, 0, -1):
+    for threads in range(CPUS_OF_A_REPLICA, 0, -1):
         cpus = threads - _DECODE_CPUS
         if _room(cpus_there, threads) >= replicas and _still_decode(cpus_there, cpus):
             return cpus, threads

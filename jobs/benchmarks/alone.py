@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -14,6 +15,7 @@ import torch
 
 from benchmarks.subjects import DEVICE, MODELS, Subject
 from igcam_batch.attribution.quadrature import RULES
+from igcam_batch.audit.cluster import CPUS_OF_A_REPLICA
 from igcam_batch.config import AuditConfig
 from igcam_batch.images.decode import decode
 from igcam_batch.names import MethodName, PrecisionName, RuleName
@@ -27,14 +29,12 @@ from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.read import read_shard
 
 _MOST_PIXELS = 2**27
-
-
 _Taken = ParamSpec("_Taken")
 _Given = TypeVar("_Given")
 Way = tuple[MethodName, RuleName, int, PrecisionName]  # to explain: method, rule, steps, arithmetic of the network
 
 
-def engine_alone(name: str, photographs: list[bytes], steps: int, precision: PrecisionName, images: int) -> float:
+def engine_alone(name: str, photographs: list[bytes], steps: int, precision: PrecisionName, seconds: float) -> float:
     """Images per second of Integrated Grad-CAM without metrics or tables, by the rule `riemann`.
 
     Args:
@@ -42,12 +42,14 @@ def engine_alone(name: str, photographs: list[bytes], steps: int, precision: Pre
         photographs: JPEGs.
         steps: of the rule.
         precision: arithmetic of the network.
-        images: how many at least, in whole batches.
+        seconds: how long at least, in whole batches.
     """
-    return _in_a_process(_engine, name, photographs, steps, precision, images)
+    return _in_a_process(_engine, name, photographs, steps, precision, seconds)
 
 
-def worker_alone(name: str, source: Path, output: Path, images: int, ways: Sequence[Way]) -> list[float]:
+def worker_alone(
+    name: str, source: Path, output: Path, images: int, ways: Sequence[Way], seconds: float
+) -> list[float]:
     """Images per second of each way to explain: maps, metrics and rows, but no Ray, no decoding and no files.
 
     Args:
@@ -56,8 +58,9 @@ def worker_alone(name: str, source: Path, output: Path, images: int, ways: Seque
         output: OUTPUT of it.
         images: how many, at most.
         ways: to explain them.
+        seconds: how long each, at least, the same images again and again.
     """
-    return _in_a_process(_worker, name, source, output, images, ways)
+    return _in_a_process(_worker, name, source, output, images, ways, seconds)
 
 
 def _in_a_process(call: Callable[_Taken, _Given], *arguments: _Taken.args, **named: _Taken.kwargs) -> _Given:
@@ -65,9 +68,8 @@ def _in_a_process(call: Callable[_Taken, _Given], *arguments: _Taken.args, **nam
         return process.submit(call, *arguments, **named).result()
 
 
-def _engine(name: str, photographs: list[bytes], steps: int, precision: PrecisionName, at_least: int) -> float:
-    if DEVICE.type == "cpu":
-        keep_freed_memory()  # as an audit's workers do
+def _engine(name: str, photographs: list[bytes], steps: int, precision: PrecisionName, seconds: float) -> float:
+    _become_a_worker()
     subject = Subject.of(name)
     recipe, black = subject.recipe, subject.black().expand(3, subject.recipe.size, subject.recipe.size)
     explainer = subject.explainer(["integrated-grad-cam"], RULES["riemann"](steps), black, precision)
@@ -79,23 +81,17 @@ def _engine(name: str, photographs: list[bytes], steps: int, precision: Precisio
     rows = torch.arange(explainer.batch_size) % len(pixels)
     images = ((pixels.float() / 255 - mean) / std)[rows].to(DEVICE, memory_format=torch.channels_last)
 
-    def explain(batches: int) -> float:
-        began = time.perf_counter()
-        for _ in range(batches):
-            prediction = explainer.predict(images)
-            explainer.explain(prediction, prediction.logits.argmax(1, keepdim=True))
+    def explain() -> None:
+        prediction = explainer.predict(images)
+        explainer.explain(prediction, prediction.logits.argmax(1, keepdim=True))
         if DEVICE.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - began
 
-    explain(1)
-    batches = -(-at_least // len(images))
-    return batches * len(images) / explain(batches)
+    return len(images) * _pace(explain, seconds)
 
 
-def _worker(name: str, source: Path, output: Path, images: int, ways: Sequence[Way]) -> list[float]:
-    if DEVICE.type == "cpu":
-        keep_freed_memory()
+def _worker(name: str, source: Path, output: Path, images: int, ways: Sequence[Way], seconds: float) -> list[float]:
+    _become_a_worker()
     model, weights = MODELS[name]
     store = open_store(str(output))
     record = read_record(store)
@@ -116,9 +112,23 @@ def _worker(name: str, source: Path, output: Path, images: int, ways: Sequence[W
             precision=precision,
         )
         explain = ShardExplainer(config, DEVICE.type, record.plan)
-        explain.tables(decoded)
-        began = time.perf_counter()
-        tables = explain.tables(decoded)
-        assert not len(tables.failures)
-        paces.append(piece.images / (time.perf_counter() - began))
+        assert not len(explain.tables(decoded).failures)
+        paces.append(piece.images * _pace(partial(explain.tables, decoded), seconds))
     return paces
+
+
+def _become_a_worker() -> None:
+    """What an audit's worker does with its process, and on CPUs so many threads as a single one has."""
+    if DEVICE.type == "cpu":
+        keep_freed_memory()
+        torch.set_num_threads(min(torch.get_num_threads(), CPUS_OF_A_REPLICA))
+
+
+def _pace(call: Callable[[], object], seconds: float) -> float:
+    """Calls per second, in so many seconds at least; one comes before the clock starts."""
+    call()
+    calls, began = 0, time.perf_counter()
+    while (taken := time.perf_counter() - began) < seconds or not calls:
+        call()
+        calls += 1
+    return calls / taken

@@ -24,8 +24,7 @@ _SIDE = 500  # pixels of the longer side, as ImageNet's mostly are
 _PACE = re.compile(r"; (\d+\.\d) s, (\d+\.\d) of them explaining at (\d+\.\d+) images/s")
 _DATASETS = {"ImageNet val": 50_000, "ImageNet train": 1_281_167, "100 million": 100_000_000}
 _HOUR = 3600.0
-_ALONE, _FOR_RATES = 8, 2  # batches by which the pace of the engine is measured, and of a worker
-_BATCHES_ON_GPUS = 4  # times the default one, as what a GPU's memory holds is more
+_BATCHES = {"cpu": 2, "cuda": 8}  # of the default size that a worker alone has at a time; GPUs hold larger ones
 _LOBATTO_NODES = 5
 _IMAGES, _AUDIT = "images", "audit"
 
@@ -83,12 +82,19 @@ _HEADERS = [
 @click.option("--images", "counts", multiple=True, default=(250,), show_default=True, type=click.IntRange(2))
 @click.option("--steps", default=50, show_default=True, type=click.IntRange(1))
 @click.option("--precision", default="fp32", show_default=True, type=click.Choice(["fp32", "bf16"]))
+@click.option("--seconds", default=10.0, show_default=True, help="that each pace of what is alone is measured for")
 @click.option("--price", default=2.5, show_default=True, help="of a worker for an hour", type=click.FloatRange(0))
 @click.option("--json", "file", type=click.Path(dir_okay=False), help="write the figures there too")
 def job(
-    name: str, counts: tuple[int, ...], steps: int, precision: PrecisionName, price: float, file: str | None
+    name: str,
+    counts: tuple[int, ...],
+    steps: int,
+    precision: PrecisionName,
+    seconds: float,
+    price: float,
+    file: str | None,
 ) -> None:
-    """Audit photographs of ImageNet's size, and explain the same ones without anything around it.
+    """Audit photographs of ImageNet's size with one worker, and explain the same ones without anything around it.
 
     --images may be given several times, to see that costs grow in proportion. The engine alone makes maps; a worker
     alone their metrics and rows, too. What datasets would cost is computed from a worker's pace for each method and
@@ -97,7 +103,7 @@ def job(
     measured_on = machine()
     console.print(f"{said(measured_on)}; {name}, Integrated Grad-CAM, riemann {steps}, {precision}\n")
     photographs = list(_photographs())
-    bench = _Bench(name, photographs, steps, precision)
+    bench = _Bench(name, photographs, steps, precision, seconds)
     with tempfile.TemporaryDirectory(prefix="igcam-job-") as directory:
         runs = []
         for number, images in enumerate(counts):
@@ -131,13 +137,15 @@ class _Bench:
         photographs: JPEGs.
         steps: along the path.
         precision: arithmetic of the network.
+        seconds: that each pace of what is alone is measured for.
     """
 
-    def __init__(self, name: str, photographs: list[bytes], steps: int, precision: PrecisionName) -> None:
+    def __init__(
+        self, name: str, photographs: list[bytes], steps: int, precision: PrecisionName, seconds: float
+    ) -> None:
         self._name, self._photographs = name, photographs
-        self._steps, self._precision = steps, precision
-        batch = default_batch_size(DEVICE) * (_BATCHES_ON_GPUS if DEVICE.type == "cuda" else 1)
-        self._for_engine, self._for_worker = _ALONE * batch // 2, _FOR_RATES * batch
+        self._steps, self._precision, self._seconds = steps, precision, seconds
+        self._for_worker = default_batch_size(DEVICE) * _BATCHES[DEVICE.type]
 
     def run(self, directory: Path, images: int) -> Ran:
         """One audit between two runs of the engine, and then of a worker on the same images."""
@@ -155,16 +163,18 @@ class _Bench:
 
     def worker(self, directory: Path, ways: Sequence[Way]) -> list[float]:
         """Images per second of a worker alone, on the images of an audit that `run` made there."""
-        return worker_alone(self._name, directory / _IMAGES, directory / _AUDIT, self._for_worker, ways)
+        source, output = directory / _IMAGES, directory / _AUDIT
+        return worker_alone(self._name, source, output, self._for_worker, ways, self._seconds)
 
     def _engine(self) -> float:
-        return engine_alone(self._name, self._photographs, self._steps, self._precision, self._for_engine)
+        return engine_alone(self._name, self._photographs, self._steps, self._precision, self._seconds)
 
     def _audit(self, source: Path, output: Path) -> tuple[float, float, float]:
         """Seconds in all, seconds of explaining, and images per second, as the audit says them."""
         model, weights = MODELS[self._name]
         command = [sys.executable, "-m", "igcam_batch", "audit", str(source), str(output), "--model", model]
         settings = ["--weights", weights, "--steps", str(self._steps), "--precision", self._precision]
+        settings += ["--workers", "1"]  # what is alone is one, too
         printed = subprocess.run([*command, *settings], capture_output=True, text=True, check=True).stdout
         found = _PACE.search(printed)
         assert found, printed
@@ -173,7 +183,7 @@ class _Bench:
 
 def _ways(steps: int) -> dict[str, Way]:
     """Method and precision, as people read them -> what is run."""
-    nodes = min(steps, _LOBATTO_NODES)
+    nodes = max(2, min(steps, _LOBATTO_NODES))
     methods: list[tuple[str, MethodName, RuleName, int]] = [
         ("Grad-CAM", "grad-cam", "riemann", 1),
         ("Grad-CAM++", "grad-cam++", "riemann", 1),
