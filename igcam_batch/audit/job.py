@@ -180,13 +180,13 @@ def _explain(
             status = count_commits(output, record.images)
             _record(output, record, "stopped", status, began, rounds.done.replicas)
             raise StoppedError(f"{error.reason}: {status.remaining} of {status.planned} images remain") from None
-        done, ended = rounds.done, time.perf_counter()
-        status = count_commits(output, record.images)
-        if status.remaining:
-            raise IncompleteError(f"{status.remaining} of {status.planned} images were not explained")
-        if record.state != "finished" or done.images:
-            _record(output, record, "finished", status, began, done.replicas)
         end()
+    done, ended = rounds.done, time.perf_counter()
+    status = count_commits(output, record.images)
+    if status.remaining:
+        raise IncompleteError(f"{status.remaining} of {status.planned} images were not explained")
+    if record.state != "finished" or done.images:
+        _record(output, record, "finished", status, began, done.replicas)
     seconds = time.perf_counter() - began
     return Summary(status, done.images, done.failed, seconds, max(0.0, ended - done.began), output.root)
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 import torch
 
 from benchmarks.subjects import DEVICE, MODELS, Subject
@@ -26,6 +27,7 @@ from igcam_batch.tables.record import read_record
 from igcam_batch.worker.allocator import keep_freed_memory
 from igcam_batch.worker.batch_size import automatic_batch_size
 from igcam_batch.worker.explain import ShardExplainer
+from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.read import read_shard
 
 _MOST_PIXELS = 2**27
@@ -76,10 +78,8 @@ def _engine(name: str, photographs: list[bytes], steps: int, precision: Precisio
     explainer.batch_size = automatic_batch_size(
         explainer, (3, recipe.size, recipe.size), targets=1, device=DEVICE, share=1.0
     )
-    pixels = torch.stack([torch.from_numpy(recipe.pixels(decode(data, _MOST_PIXELS))) for data in photographs])
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (recipe.mean, recipe.std))
-    rows = torch.arange(explainer.batch_size) % len(pixels)
-    images = ((pixels.float() / 255 - mean) / std)[rows].to(DEVICE, memory_format=torch.channels_last)
+    pixels = np.stack([recipe.pixels(decode(data, _MOST_PIXELS)) for data in photographs])
+    images = Preprocess(recipe, DEVICE)(pixels[np.arange(explainer.batch_size) % len(pixels)])
 
     def explain() -> None:
         prediction = explainer.predict(images)
