@@ -1,5 +1,6 @@
 """The work on Ray Data: a row is a piece; decoding is a task on CPUs, explanation an actor that is pinned to a GPU."""
 
+import gc
 import logging
 import re
 import warnings
@@ -42,6 +43,15 @@ def execute(
             one commits its tables, the next, already there, has the device.
         died: told how the process ended of a piece without a report, as Ray says it.
     """
+    yield from _executed(work, replicas, pieces, alone, died)
+    # Ray Data leaves handles of replicas in cycles, and one whose process died last is started again for those: until
+    # they are found, which takes minutes in a driver that waits, it has what the next round's replicas wait for.
+    gc.collect()
+
+
+def _executed(
+    work: Work, replicas: Replicas, pieces: Sequence[Piece], alone: bool, died: Callable[[str], None]
+) -> Iterator[Report]:
     replicas = that_fit(replicas, len(pieces))
     rows = list(_rows_of(pieces, None if alone else _MOST_ROWS))
     pool = ActorPoolStrategy(

@@ -1,17 +1,23 @@
 """What goes wrong around an image: it costs that image, and every other is explained as if nothing had happened."""
 
+import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawings import picture
 from PIL import Image
 from promise import assert_same_but
+from ray.actor import ActorHandle
 
 import igcam_batch
+from igcam_batch.audit import job
 from igcam_batch.audit.errors import IncompleteError, StoppedError
+from igcam_batch.audit.execute import execute
 from igcam_batch.audit.job import Summary
+from igcam_batch.audit.replica import Report
 from igcam_batch.tables.status import read_status
 
 pytestmark = pytest.mark.xdist_group("faults")
@@ -21,6 +27,14 @@ NAMES = tuple(f"{index:02d}.png" for index in range(12))
 @pytest.fixture
 def images(pictures: Callable[..., Path]) -> Path:
     return pictures(*NAMES)
+
+
+@pytest.fixture
+def never_collecting() -> Iterator[None]:
+    """Python's garbage collector runs when it is called, and never by itself."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def whiten(images: Path, *names: str) -> None:
@@ -42,12 +56,27 @@ def test_an_exception_costs_the_image_that_raises_it(
 
 
 def test_an_image_that_kills_its_process_is_found_and_is_all_that_is_lost(
-    pictures: Callable[..., Path], audit: Callable[..., Summary], tmp_path: Path
+    pictures: Callable[..., Path],
+    audit: Callable[..., Summary],
+    tmp_path: Path,
+    never_collecting: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """No handle outlives its round: Ray would start what died last again, and the next round waits for its CPUs."""
     images = pictures(*NAMES[:6])
     undisturbed = audit(images, tmp_path / "a", model="factories_broken:deadly")
     whiten(images, "04.png")
+    left: list[int] = []
+
+    def counting(*arguments: Any) -> Iterator[Report]:
+        yield from execute(*arguments)
+        handles = [repr(each) for each in gc.get_objects() if type(each) is ActorHandle]
+        left.append(len([handle for handle in handles if "ExplainShards" in handle]))
+
+    monkeypatch.setattr(job, "execute", counting)
     summary = audit(images, tmp_path / "b", model="factories_broken:deadly")
+    assert left
+    assert not any(left)
     assert (summary.explained, summary.failed) == (6, 1)
     assert_same_but(summary.output, undisturbed.output, "04.png")
     [failure] = igcam_batch.read_failures(summary.output).to_pylist()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from ray_heads import BIN, Head, ray_head
@@ -19,6 +20,7 @@ import igcam_batch
 from igcam_batch.audit.metrics import SERIES
 
 ROOT = Path(__file__).parents[2]
+PROGRESS = r"\d+ of 49 images, [01] failures?, \d+\.\d+ images/s, about .+ left"
 
 
 @pytest.fixture(scope="module")
@@ -67,46 +69,65 @@ def scraped(head: Head) -> str:
     return requests.get(head.metrics, timeout=5).text
 
 
-def series_of(head: Head, work: "Future[Any]") -> set[str]:
-    """The names of our series that the head has told Prometheus of while some work was going on."""
+def series_of(head: Head, work: "Future[Any]") -> list[str]:
+    """Our series, as the head has told Prometheus of them while some work was going on."""
     seen: set[str] = set()
     while not work.done():
         with suppress(requests.RequestException):
-            seen |= set(re.findall(r"^(ray_igcam_\w+)\{", scraped(head), re.MULTILINE))
+            seen |= set(re.findall(r"^ray_igcam_\w+\{.*\}", scraped(head), re.MULTILINE))
         time.sleep(0.5)
-    return seen
+    return sorted(seen)
+
+
+def explainers() -> list[psutil.Process]:
+    """The processes that hold a model, of the head that this test started."""
+
+    def explains(process: psutil.Process) -> bool:
+        with suppress(psutil.Error):  # it has just ended
+            return "ExplainShards" in " ".join(process.cmdline())
+        return False
+
+    return [each for each in psutil.Process().children(recursive=True) if explains(each)]
 
 
 def test_an_audit_is_stopped_and_submitted_again_and_pins_each_actor_to_its_own_gpu(
     head: Head, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
+    """The second time a worker is killed, and the last image is no image, so that there is something to tell of."""
     images = pictures(*(f"{index:02}.png" for index in range(48)))
+    (images / "broken.png").write_bytes(b"no image")
     output = tmp_path / "out"
-    arguments = (images, output, "--model", "torchvision:resnet18", "--weights", "none", "--input-size", 64)
-    arguments += ("--steps", 30, "--shard-size", 2)
+    arguments = (images, output, "--model", "tests.factories:slow", "--batch-size", 1, "--steps", 12, "--shard-size", 2)
     submit(head, *arguments, flags=("--no-wait", "--submission-id", "night-1"))
     until(lambda: committed(output) > 0)
     ray_job(head, "stop", "night-1")
     assert "STOPPED" in ray_job(head, "status", "night-1").upper()
     before = committed(output)
-    assert 0 < before < 24
+    assert 0 < before < 20
     assert json.loads((output / "run.json").read_text())["state"] == "stopped"  # it was given the time to say so
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         job = pool.submit(submit, head, *arguments)
-        assert series_of(head, job) >= set(SERIES) - {"ray_igcam_retries_total"}  # nothing went wrong
-        log = job.result()
+        told = pool.submit(series_of, head, job)
+        until(lambda: committed(output) > before or job.done())
+        explainers()[0].kill()
+        log, series = job.result(), told.result()
+    assert {one.partition("{")[0] for one in series} == set(SERIES)
+    for tag in ('outcome="scored"', 'outcome="failed"', 'reason="died"'):
+        assert any(tag in one for one in series), (tag, series)
+
     record = json.loads((output / "run.json").read_text())
     assert len(record["workers"]) >= 2
     assert {worker["gpu"] for worker in record["workers"]} == {"0", "1"}
     assert len({worker["pid"] for worker in record["workers"]}) == len(record["workers"])
     names = igcam_batch.read_scores(str(output))["image_id"].to_pylist()
-    assert sorted(names) == sorted(path.name for path in images.iterdir())
-    assert len(igcam_batch.read_failures(str(output))) == 0
+    assert sorted(names) == sorted(path.name for path in images.iterdir() if path.name != "broken.png")
+    assert igcam_batch.read_failures(str(output))["image_id"].to_pylist() == ["broken.png"]
 
     (closing,) = [line for line in log.splitlines() if "tables in" in line]
-    assert closing.startswith("48 images, 48 rows, 0 failures; ")
-    ours = [line for line in log.splitlines() if line.startswith("igcam-batch: ")]
-    assert f"igcam-batch: 48 images in 24 shards, {2 * before} of them done before" in ours
-    assert "igcam-batch: explaining on 2 workers, 1 GPU each" in ours
-    assert not any("\x1b" in line or "\r" in line for line in ours)
+    assert closing.startswith("49 images, 48 rows, 1 failure; ")
+    ours = [line.removeprefix("igcam-batch: ") for line in log.splitlines() if line.startswith("igcam-batch: ")]
+    assert f"49 images in 25 shards, {2 * before} of them done before" in ours
+    assert "explaining on 2 workers, 1 GPU each" in ours
+    assert any(re.fullmatch(PROGRESS, line) for line in ours), log
+    assert not any("\x1b" in line or "\r" in line for line in log.splitlines() if "igcam" in line)
