@@ -15,6 +15,7 @@ from s3_server import S3Server, serve_s3
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin take the cores of other tests
 os.environ.setdefault("RAY_ADDRESS", "local")  # or an audit joins the cluster that another test has begun
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an actor less in every audit, and nobody is told
+os.environ.setdefault("RAY_num_workers_soft_limit", "8")  # processes that decode wait for the next audit
 TESTS = Path(__file__).parent
 
 

@@ -16,8 +16,6 @@ from igcam_batch.report.colours import COLOURS
 from igcam_batch.report.export.export import FORMS
 from igcam_batch.storage import open_store
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 HOSTILE = (
     "../../../escaped.png",
     "/tmp/igcam-escaped.png",
@@ -36,7 +34,7 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def output(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("voc")
     return finished_run(as_voc(root / "data"), root / "out")
 
@@ -99,9 +97,7 @@ def test_places_that_will_not_do_are_one_line(output: str, run: Callable[..., An
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_ids_of_images_lead_nowhere_and_stay_apart(
-    ray_cluster: None, run: Callable[..., Any], tmp_path: Path, form: str
-) -> None:
+def test_ids_of_images_lead_nowhere_and_stay_apart(run: Callable[..., Any], tmp_path: Path, form: str) -> None:
     images = tmp_path / "images"
     images.mkdir()
     picture(1).save(images / "a.png")
@@ -124,7 +120,7 @@ def test_ids_of_images_lead_nowhere_and_stay_apart(
 
 
 def test_names_are_listed_with_the_images_they_are_of_in_coco(
-    ray_cluster: None, run: Callable[..., Any], output: str, tmp_path: Path
+    run: Callable[..., Any], output: str, tmp_path: Path
 ) -> None:
     run("export", output, tmp_path / "dir", "--format", "coco")
     images = json.loads((tmp_path / "dir" / "boxes" / "grad-cam.json").read_text())["images"]

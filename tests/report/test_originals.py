@@ -12,8 +12,6 @@ from PIL import Image
 from igcam_batch.errors import InputError
 from igcam_batch.report.originals import Original, Originals
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def loaded(originals: Originals) -> list[Original]:
     found = [original for _, original in originals.load(originals.first(10).values())]
@@ -21,7 +19,7 @@ def loaded(originals: Originals) -> list[Original]:
     return found
 
 
-def test_pixels_and_boxes_are_those_of_the_model_s_input(ray_cluster: None, tmp_path: Path) -> None:
+def test_pixels_and_boxes_are_those_of_the_model_s_input(tmp_path: Path) -> None:
     output = finished_run(LAYOUTS["voc"](tmp_path / "voc"), tmp_path / "out")
     found = loaded(Originals(output))
     assert len(found) == 3
@@ -37,12 +35,12 @@ def test_pixels_and_boxes_are_those_of_the_model_s_input(ray_cluster: None, tmp_
 
 
 @pytest.mark.parametrize("layout", ["parquet", "webdataset"])
-def test_images_within_larger_files_are_found_too(ray_cluster: None, tmp_path: Path, layout: str) -> None:
+def test_images_within_larger_files_are_found_too(tmp_path: Path, layout: str) -> None:
     output = finished_run(LAYOUTS[layout](tmp_path / layout), tmp_path / "out")
     assert [original.pixels.shape for original in loaded(Originals(output))] == [(32, 32, 3)] * 3
 
 
-def test_rows_are_found_by_id_or_by_shard(ray_cluster: None, tmp_path: Path) -> None:
+def test_rows_are_found_by_id_or_by_shard(tmp_path: Path) -> None:
     originals = Originals(finished_run(LAYOUTS["voc"](tmp_path / "voc"), tmp_path / "out"))
     every = list(originals.first(10))
     assert list(originals.of_shard(0)) + list(originals.of_shard(1)) == every
@@ -52,7 +50,7 @@ def test_rows_are_found_by_id_or_by_shard(ray_cluster: None, tmp_path: Path) -> 
     }
 
 
-def test_what_is_gone_changed_or_broken_costs_itself_alone(ray_cluster: None, tmp_path: Path) -> None:
+def test_what_is_gone_changed_or_broken_costs_itself_alone(tmp_path: Path) -> None:
     directory = LAYOUTS["voc"](tmp_path / "voc") / "VOCdevkit" / "VOC2007" / "JPEGImages"
     originals = Originals(finished_run(tmp_path / "voc", tmp_path / "out"))
     (directory / "1.png").unlink()
@@ -63,7 +61,7 @@ def test_what_is_gone_changed_or_broken_costs_itself_alone(ray_cluster: None, tm
     assert "changed since" in str(found[1])
 
 
-def test_a_dataset_that_is_gone_as_a_whole_is_said_of_each_image(ray_cluster: None, tmp_path: Path) -> None:
+def test_a_dataset_that_is_gone_as_a_whole_is_said_of_each_image(tmp_path: Path) -> None:
     LAYOUTS["voc"](tmp_path / "voc")
     output = finished_run(tmp_path / "voc", tmp_path / "out")
     (tmp_path / "voc").rename(tmp_path / "elsewhere")

@@ -46,7 +46,7 @@ BLOCKS = blocks()
 
 
 @pytest.fixture(scope="module")
-def audit(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run in `audit/`, of three images that are explained and one that is broken."""
     root = tmp_path_factory.mktemp("queries")
     images = as_manifest(root / "data")
@@ -184,7 +184,6 @@ def named(block: Block) -> str:
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if "s3://" not in block.code], ids=named)
-@pytest.mark.xdist_group("ray")
 def test_the_answer_is_numpy_s(audit: Path, tmp_path: Path, block: Block) -> None:
     assert block.language in ("sql", "python")
     for package in ("pyspark", "fiftyone"):

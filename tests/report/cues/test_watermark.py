@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pytest
 import watermarks
 from finished_runs import finished_run
 
 from igcam_batch.report.cues import write_clusters
-
-pytestmark = pytest.mark.xdist_group("ray")
 
 
 def first_finding(root: Path, marked: tuple[str, ...]) -> list[dict]:
@@ -22,12 +19,12 @@ def first_finding(root: Path, marked: tuple[str, ...]) -> list[dict]:
     return write_clusters(output, "integrated-grad-cam").to_pylist()
 
 
-def test_the_watermark_of_a_class_is_the_first_finding(ray_cluster: None, tmp_path: Path) -> None:
+def test_the_watermark_of_a_class_is_the_first_finding(tmp_path: Path) -> None:
     first = first_finding(tmp_path, ("disc",))[0]
     assert (first["rank"], first["target_name"], first["cue"], first["where"]) == (1, "disc", "corner", "bottom right")
     assert first["bottom_right"] > 5 * first["usual_bottom_right"]
     assert "sampled maps of disc look at the bottom right corner" in first["finding"]
 
 
-def test_without_it_no_corner_is_named(ray_cluster: None, tmp_path: Path) -> None:
+def test_without_it_no_corner_is_named(tmp_path: Path) -> None:
     assert "corner" not in {row["cue"] for row in first_finding(tmp_path, ())}

@@ -6,7 +6,7 @@ from finished_runs import finished_run
 
 
 @pytest.fixture(scope="session")
-def voc_run(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+def voc_run(tmp_path_factory: pytest.TempPathFactory) -> str:
     """OUTPUT of it; nobody writes there."""
     root = tmp_path_factory.mktemp("voc")
     return finished_run(as_voc(root / "data"), root / "out")

@@ -3,14 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from finished_runs import finished_run
 
 import igcam_batch
 from igcam_batch.report.export import arrays
 from igcam_batch.report.export.export import export
-
-pytestmark = pytest.mark.xdist_group("ray")
 
 
 def loaded(directory: Path) -> dict[str, np.ndarray]:
@@ -30,7 +27,7 @@ def test_arrays_hold_the_rows_of_the_tables_in_their_order(voc_run: str, tmp_pat
         np.testing.assert_array_equal(found[name], np.array(scores[name].to_pylist(), dtype=np.float32))
 
 
-def test_what_has_no_value_is_nan(ray_cluster: None, pictures, tmp_path: Path) -> None:
+def test_what_has_no_value_is_nan(pictures, tmp_path: Path) -> None:
     output = finished_run(pictures("a.png"), tmp_path / "run", target="predicted", heatmap_dtype="float16")
     export(output, str(tmp_path / "out"), "numpy")
     found = loaded(tmp_path / "out")

@@ -16,8 +16,6 @@ from igcam_batch.report.export.coco import box_in_original
 from igcam_batch.report.export.export import export
 from igcam_batch.report.originals import Originals
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def rows_of(output: str) -> list[tuple[dict, np.ndarray]]:
     """Each row of the scores with its map."""
@@ -82,7 +80,7 @@ def test_categories_are_the_model_s_classes_and_scores_its_confidence(voc_run: s
         assert 0 <= top < bottom <= image["height"] == 80
 
 
-def test_labels_meet_the_classes_that_the_audit_took_them_for(ray_cluster: None, tmp_path: Path) -> None:
+def test_labels_meet_the_classes_that_the_audit_took_them_for(tmp_path: Path) -> None:
     images = as_manifest(tmp_path / "data")
     manifest = images / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace('"cat"', '"Katze"').replace('"eel"', '"Aal"'))
@@ -93,7 +91,7 @@ def test_labels_meet_the_classes_that_the_audit_took_them_for(ray_cluster: None,
     assert [each["category_id"] for each in truth["annotations"]] == [2, 3, 2, 4]
 
 
-def test_a_label_that_is_no_class_of_the_model_has_an_id_of_its_own(ray_cluster: None, tmp_path: Path) -> None:
+def test_a_label_that_is_no_class_of_the_model_has_an_id_of_its_own(tmp_path: Path) -> None:
     images = as_coco(tmp_path / "data")
     file = images / "annotations" / "instances_val2017.json"
     file.write_text(file.read_text().replace('"eel"', '"unicorn"'))
@@ -116,7 +114,7 @@ def test_a_threshold_makes_boxes_smaller_and_is_noted(voc_run: str, tmp_path: Pa
     assert areas[0.8] < areas[0.2]
 
 
-def test_without_boxes_there_is_no_ground_truth(ray_cluster: None, pictures, tmp_path: Path) -> None:
+def test_without_boxes_there_is_no_ground_truth(pictures, tmp_path: Path) -> None:
     output = finished_run(pictures("a.png", "b.png"), tmp_path / "run", target="predicted")
     export(output, str(tmp_path / "out"), "coco")
     assert {path.name for path in (tmp_path / "out" / "boxes").iterdir()} == {

@@ -22,8 +22,6 @@ from igcam_batch.images import Recipe
 from igcam_batch.report.export.export import export
 from igcam_batch.report.export.fiftyone import in_original
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 KINDS = {
     "StringField": str,
     "FloatField": (float, int),
@@ -107,7 +105,7 @@ def test_heatmaps_are_pngs_of_the_image_s_shape(voc_run: str, tmp_path: Path) ->
     assert heatmap["maximum"] == max(map_)
 
 
-def test_images_within_larger_files_are_copied_as_they_are(ray_cluster: None, tmp_path: Path) -> None:
+def test_images_within_larger_files_are_copied_as_they_are(tmp_path: Path) -> None:
     output = finished_run(as_parquet(tmp_path / "data"), tmp_path / "run")
     samples, _ = exported(output, tmp_path / "out")
     for sample in samples:
@@ -117,7 +115,7 @@ def test_images_within_larger_files_are_copied_as_they_are(ray_cluster: None, tm
         assert "ground_truth" not in sample
 
 
-def test_images_within_larger_files_that_are_all_gone_are_no_export(ray_cluster: None, tmp_path: Path) -> None:
+def test_images_within_larger_files_that_are_all_gone_are_no_export(tmp_path: Path) -> None:
     output = finished_run(as_parquet(tmp_path / "data"), tmp_path / "run")
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     with pytest.raises(

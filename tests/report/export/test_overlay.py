@@ -15,8 +15,6 @@ from igcam_batch.report.export.overlay import overlay
 from igcam_batch.report.originals import Original, Originals
 from igcam_batch.sources import Box
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def test_there_is_one_for_each_row_and_the_index_says_which(voc_run: str, tmp_path: Path) -> None:
     written = export(voc_run, str(tmp_path / "out"), "overlay")
@@ -61,7 +59,7 @@ def test_boxes_are_drawn_where_they_are() -> None:
     assert white.max(0).tolist() == [79, 95]
 
 
-def test_images_that_are_gone_are_counted_and_cost_themselves_alone(ray_cluster: None, tmp_path: Path) -> None:
+def test_images_that_are_gone_are_counted_and_cost_themselves_alone(tmp_path: Path) -> None:
     directory = as_voc(tmp_path / "data") / "VOCdevkit" / "VOC2007" / "JPEGImages"
     output = finished_run(tmp_path / "data", tmp_path / "run")
     (directory / "2.png").unlink()
@@ -72,7 +70,7 @@ def test_images_that_are_gone_are_counted_and_cost_themselves_alone(ray_cluster:
     assert line.endswith("2.png: vanished since the audit was planned")
 
 
-def test_images_in_larger_files_are_shown_too(ray_cluster: None, tmp_path: Path) -> None:
+def test_images_in_larger_files_are_shown_too(tmp_path: Path) -> None:
     output = finished_run(as_parquet(tmp_path / "data"), tmp_path / "run")
     assert export(output, str(tmp_path / "out"), "overlay").rows == 8
 

@@ -11,8 +11,6 @@ from igcam_batch.errors import InputError
 from igcam_batch.report.export.rows import Run
 from igcam_batch.tables.readers import explained_shard
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def keys(table) -> list[tuple]:
     return list(zip(*(table[name].to_pylist() for name in ("image_id", "target", "method")), strict=True))

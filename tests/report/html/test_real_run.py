@@ -10,10 +10,10 @@ from playwright.sync_api import Browser
 
 from igcam_batch.report.html.page import write_report
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("browser")
 
 
-def test_it_opens_and_draws_its_maps_and_boxes(ray_cluster: None, browser: Browser, tmp_path: Path) -> None:
+def test_it_opens_and_draws_its_maps_and_boxes(browser: Browser, tmp_path: Path) -> None:
     out = finished_run(as_voc(tmp_path / "data"), tmp_path / "out")
     write_report(out)
     with opened(browser, Path(out) / "report.html") as (page, _):
