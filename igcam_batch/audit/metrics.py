@@ -50,9 +50,9 @@ class ReplicaMetrics:
         self._idle = Counter(
             "igcam_idle_seconds", "seconds in which a replica had no decoded shard", (_RUN,)
         ).set_default_tags(tags)
-        self._queue = Gauge(
-            "igcam_queue_shards", "decoded shards that wait for the device of a replica", (_RUN,)
-        ).set_default_tags(tags)
+        self._queue = Gauge("igcam_queue_shards", "shards at hand beside the one explained", (_RUN,)).set_default_tags(
+            tags
+        )
         self._lock = threading.Lock()
         self._in_hand, self._empty_since = 0, time.perf_counter()
 
