@@ -1,6 +1,7 @@
 """What every run promises, however disturbed: each image in `scores` or in `failures`, once, and the same values."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,3 +64,10 @@ def maps_of(heatmaps: pa.Table) -> np.ndarray:
     """(n, u, v)."""
     maps: np.ndarray = heatmaps["heatmap"].combine_chunks().to_numpy_ndarray()
     return maps
+
+
+def keyed(table: pa.Table) -> dict[tuple[str, int, str], dict[str, Any]]:
+    """The rows of scores or heatmaps by image, target and method, each there once."""
+    rows = {(row["image_id"], row["target"], row["method"]): row for row in table.to_pylist()}
+    assert len(rows) == len(table), "an image × target × method came out twice"
+    return rows

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import finished_runs
 import pytest
 
 from igcam_batch.audit.job import Summary, run_audit
@@ -19,5 +20,15 @@ def audit(ray_cluster: None, tmp_path: Path) -> Callable[..., Summary]:
         defaults |= {"workers": 1}  # a second takes longer to start than the images do
         places = {"input": str(images), "output": str(output or tmp_path / "out")}
         return run_audit(load_config(defaults | places | {k.replace("_", "-"): v for k, v in settings.items()}))
+
+    return run
+
+
+@pytest.fixture
+def audit_here(tmp_path: Path) -> Callable[..., Summary]:
+    """The same without Ray, for what does not depend on who explains: `audit_here(images, steps=5)`."""
+
+    def run(images: Path, output: Path | None = None, **settings: Any) -> Summary:
+        return finished_runs.audit_here(images, output or tmp_path / "out", **{"shard_size": 3} | settings)
 
     return run
