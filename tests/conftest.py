@@ -12,7 +12,8 @@ import pytest
 from drawings import picture
 from s3_server import S3Server, serve_s3
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin take the cores of other tests
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: several processes of tests share the cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # those of workers, which have more, are not to spin
 os.environ.setdefault("RAY_ADDRESS", "local")  # or an audit joins the cluster that another test has begun
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an actor less in every audit, and nobody is told
 os.environ.setdefault("RAY_num_workers_soft_limit", "8")  # processes that decode wait for the next audit

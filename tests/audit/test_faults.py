@@ -44,9 +44,9 @@ def whiten(images: Path, *names: str) -> None:
 
 
 def test_an_exception_costs_the_image_that_raises_it(
-    images: Path, audit: Callable[..., Summary], tmp_path: Path
+    images: Path, audit: Callable[..., Summary], audit_here: Callable[..., Summary], tmp_path: Path
 ) -> None:
-    undisturbed = audit(images, tmp_path / "a", model="factories_broken:fickle")
+    undisturbed = audit_here(images, tmp_path / "a", model="factories_broken:fickle")
     whiten(images, "04.png")
     summary = audit(images, tmp_path / "b", model="factories_broken:fickle")
     assert summary.status.failed == 1
@@ -58,13 +58,14 @@ def test_an_exception_costs_the_image_that_raises_it(
 def test_an_image_that_kills_its_process_is_found_and_is_all_that_is_lost(
     pictures: Callable[..., Path],
     audit: Callable[..., Summary],
+    audit_here: Callable[..., Summary],
     tmp_path: Path,
     never_collecting: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No handle outlives its round: Ray would start what died last again, and the next round waits for its CPUs."""
     images = pictures(*NAMES[:6])
-    undisturbed = audit(images, tmp_path / "a", model="factories_broken:deadly")
+    undisturbed = audit_here(images, tmp_path / "a", model="factories_broken:deadly")
     whiten(images, "04.png")
     left: list[int] = []
 
@@ -86,8 +87,10 @@ def test_an_image_that_kills_its_process_is_found_and_is_all_that_is_lost(
     assert audit(images, tmp_path / "b", model="factories_broken:deadly").explained == 0
 
 
-def test_failures_are_taken_up_again_when_asked(images: Path, audit: Callable[..., Summary], tmp_path: Path) -> None:
-    undisturbed = audit(images, tmp_path / "a")
+def test_failures_are_taken_up_again_when_asked(
+    images: Path, audit: Callable[..., Summary], audit_here: Callable[..., Summary], tmp_path: Path
+) -> None:
+    undisturbed = audit_here(images, tmp_path / "a")
     for name in ("01.png", "02.png", "07.png"):
         (images / name).write_bytes(b"broken")
     summary = audit(images, tmp_path / "b")
@@ -111,10 +114,11 @@ def test_failures_are_taken_up_again_when_asked(images: Path, audit: Callable[..
 
 
 def test_a_deadline_ends_a_run_at_a_shard_and_the_same_command_goes_on(
-    images: Path, audit: Callable[..., Summary], tmp_path: Path
+    images: Path, audit: Callable[..., Summary], audit_here: Callable[..., Summary], tmp_path: Path
 ) -> None:
-    settings = {"model": "factories:slow", "batch-size": 1, "steps": 20, "workers": 1, "shard-size": 2}
-    undisturbed = audit(images, tmp_path / "a", **settings)
+    settings = {"batch-size": 1, "steps": 20, "shard-size": 2}
+    undisturbed = audit_here(images, tmp_path / "a", **settings)
+    settings["model"] = "factories:slow"  # the same, but for the time it takes
     with pytest.raises(StoppedError, match=r"^the --deadline has come: \d+ of 12 images remain; what was"):
         audit(images, tmp_path / "b", deadline=6, **settings)
     status = read_status(str(tmp_path / "b"))

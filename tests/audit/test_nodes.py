@@ -21,14 +21,22 @@ pytestmark = pytest.mark.xdist_group("nodes")
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that has nothing to work on."""
+@pytest.fixture(scope="module")
+def head() -> Iterator[Cluster]:
+    """One that has nothing to work on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS))
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         yield cluster
         cluster.shutdown()
+
+
+@pytest.fixture
+def cluster(head: Cluster) -> Iterator[Cluster]:
+    """The head alone, until a test adds nodes."""
+    yield head
+    for node in head.worker_nodes.copy():
+        head.remove_node(node)
 
 
 @pytest.fixture
