@@ -15,6 +15,7 @@ from igcam_batch.audit.cluster import Replicas
 from igcam_batch.audit.decoding import decode_shard
 from igcam_batch.audit.job import Summary
 from igcam_batch.audit.replica import ExplainShards, Report
+from igcam_batch.audit.watch import Watch
 from igcam_batch.audit.work import Work
 from igcam_batch.config import load_config
 from igcam_batch.tables import Piece
@@ -42,7 +43,12 @@ def audit_here(images: Path, output: Path, **settings: Any) -> Summary:
 
 
 def explain_here(
-    work: Work, replicas: Replicas, pieces: Sequence[Piece], alone: bool, died: Callable[[str], None]
+    work: Work,
+    replicas: Replicas,
+    watch: Watch,
+    pieces: Sequence[Piece],
+    alone: bool,
+    died: Callable[[str], None],
 ) -> Iterator[Report]:
     """What `igcam_batch.audit.execute.execute` does on a cluster."""
     explain = ExplainShards(work, replicas.gpus, replicas.threads)

@@ -1,13 +1,16 @@
-"""Nodes that a cluster brings when they are asked for: by its autoscaler, or as they start one after another."""
+"""What a cluster comes to have: nodes that its autoscaler brings, or that start later, and what others set free."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.util import placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup
 
-from igcam_batch.audit.errors import StoppedError
+from igcam_batch.audit.errors import IncompleteError, StoppedError
+from igcam_batch.words import duration_in_words
 
 _BETWEEN_LOOKS, _BETWEEN_LINES = 1.0, 60.0  # seconds
 
@@ -64,3 +67,32 @@ def wait_for(
             time.sleep(_BETWEEN_LOOKS)
     finally:
         remove_placement_group(asked)  # the replicas hold what they use; what stays idle may go
+
+
+def free_in_words(kind: str, each: float) -> str:
+    """What a worker needs of a resource, and what is free of it."""
+    free, there = ray.available_resources().get(kind, 0.0), sum(of_nodes(kind))
+    return f"each needs {each:g} {kind}, and {free:g} of the cluster's {there:g} are free"
+
+
+@contextmanager
+def reserved(kind: str, each: float, seconds: float, tell: Callable[[str], None]) -> Iterator[PlacementGroup]:
+    """Hold what a worker needs of a resource while the block runs.
+
+    Raises:
+        IncompleteError: others had it for so many seconds.
+    """
+    told = time.monotonic()
+    until = told + seconds
+    room = placement_group([{kind: each}])
+    try:
+        while not room.wait(_BETWEEN_LOOKS):
+            now = time.monotonic()
+            if now >= until:
+                raise IncompleteError(f"no worker ran for {duration_in_words(seconds)}: {free_in_words(kind, each)}")
+            if now - told >= _BETWEEN_LINES:
+                told = now
+                tell(f"no worker runs: {free_in_words(kind, each)}; waiting up to {until - now:.0f} s more")
+        yield room
+    finally:
+        remove_placement_group(room)

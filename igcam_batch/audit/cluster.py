@@ -21,6 +21,7 @@ from igcam_batch.words import amount_in_words, plural
 CPUS_OF_A_REPLICA = 8  # a CNN's forward pass gains little from more
 _ANSWERS_IN = 10  # seconds
 _OR_LOCAL = "RAY_ADDRESS=local starts one on this machine"
+_OF_JOBS = ("http://", "https://")  # as `ray job submit` wants it
 _DECODE_CPUS = 0.02  # what a decoding task counts beside replicas on CPUs, which are hundreds of times as busy
 _LEAST_CPUS = 0.25  # of a replica on CPUs
 _NEARLY_ALL = 0.85  # of the CPUs that replicas could have; for the rest, more and smaller ones do not pay
@@ -47,6 +48,11 @@ class Replicas:
     decode_cpus: float
     decoders: int | None
 
+    @property
+    def need(self) -> tuple[str, float]:
+        """The resource that bounds how many there are, and how much of it each takes."""
+        return ("GPU", self.gpus) if self.gpus else ("CPU", self.cpus)
+
     def __str__(self) -> str:
         """As people read it: '4 workers, 1 GPU each'."""
         count = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
@@ -60,7 +66,7 @@ def connect() -> None:
     One that another program started for itself is not joined: it ends with that program.
 
     Raises:
-        InputError: a cluster is named and does not answer.
+        InputError: a cluster is named and does not answer, or Ray does not start.
     """
     if ray.is_initialized():
         return
@@ -75,17 +81,25 @@ def connect() -> None:
             ray.init(include_dashboard=False, **quiet)
         except ConnectionError as error:
             raise InputError(f"no Ray cluster answers where one is named ({_one_line(error)}); {_OR_LOCAL}") from None
-        except RuntimeError as error:
-            if "Version mismatch" not in str(error):
-                raise
+        except ValueError as error:
+            raise InputError(f"RAY_ADDRESS is none that Ray knows ({_one_line(error)}); {_OR_LOCAL}") from None
+        except Exception as error:  # Ray raises nearly anything, at times Exception itself
+            if "Version mismatch" in str(error):
+                raise InputError(
+                    f"the cluster runs other versions of Ray or Python than this process ({_one_line(error)}); install "
+                    "the same on both"
+                ) from None
             raise InputError(
-                f"the cluster runs other versions of Ray or Python than this process ({_one_line(error)}); install the "
-                "same on both"
+                f"Ray could not be started or joined ({type(error).__name__}: {_one_line(error)})"
             ) from None
 
 
 def _refuse_a_silent_address(address: str) -> None:
     """Refuse a HOST:PORT where nothing listens: Ray itself tries for minutes."""
+    if address.startswith(_OF_JOBS):
+        raise InputError(
+            f"RAY_ADDRESS {address} takes jobs: `ray job submit -- igcam-batch ...` runs commands there; {_OR_LOCAL}"
+        )
     host, colon, port = address.rpartition(":")
     if not colon or "/" in address or not port.isdecimal():
         return  # `local`, `auto`, or Ray Client's ray://HOST:PORT

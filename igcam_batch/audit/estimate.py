@@ -12,13 +12,17 @@ import numpy as np
 import pyarrow as pa
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from igcam_batch.audit.arrival import reserved
 from igcam_batch.audit.checks import absolute, check_model, check_places, check_weights, existing_run
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.environment import travelling
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.planning import draft, size_of_shards
 from igcam_batch.audit.progress import Progress
+from igcam_batch.audit.stop import ending_at_sigterm
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
@@ -119,7 +123,7 @@ class _Frozen:
 
 
 def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
-    """Plan an audit and explain some of its images, spread evenly over it.
+    """Plan an audit and explain some of its images, spread evenly over it. SIGTERM ends it.
 
     Args:
         config: its settings.
@@ -128,8 +132,14 @@ def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
 
     Raises:
         InputError: what `run_audit` would refuse.
-        IncompleteError: the process that explained them died.
+        IncompleteError: the process that explained them died, or there was no room for it.
+        StoppedError: by SIGTERM.
     """
+    with ending_at_sigterm():
+        return _estimate(config, sample, progress)
+
+
+def _estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
     config = absolute(config)
     place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
     check_places(place, output)
@@ -157,7 +167,10 @@ def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
             within=boundary(place, frozen.layout),
         )
         rows = _spread(frozen, sample) if sample and frozen.remaining else None
-        found = _measured(work, replicas, rows, min(sample, frozen.images)) if rows is not None else None
+        found = None
+        if rows is not None:
+            with reserved(*replicas.need, config.startup_timeout, progress.warned) as room:
+                found = _measured(work, replicas, room, rows, min(sample, frozen.images))
     cpus = sum(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
     return Estimate(frozen.images, frozen.layout, frozen.remaining, size, model.layer, replicas, cpus, found)
 
@@ -180,9 +193,12 @@ def _spread(frozen: _Frozen, count: int) -> pa.Table:
     return pa.concat_tables([read_plan(frozen.store, row, row + 1, frozen.plan) for row in rows])
 
 
-def _measured(work: Work, replicas: Replicas, rows: pa.Table, count: int) -> Sample:
+def _measured(work: Work, replicas: Replicas, room: PlacementGroup, rows: pa.Table, count: int) -> Sample:
     """Have a replica like those of an audit explain some images, the last so many of them by the clock."""
-    task = ray.remote(num_cpus=replicas.cpus, num_gpus=replicas.gpus, max_retries=0)(_measure)
+    there = PlacementGroupSchedulingStrategy(room)
+    task = ray.remote(num_cpus=replicas.cpus, num_gpus=replicas.gpus, scheduling_strategy=there, max_retries=0)(
+        _measure
+    )
     try:
         return Sample(**ray.get(task.remote(work, replicas.gpus, replicas.threads, to_ipc(rows), count)))
     except RayTaskError as error:

@@ -12,12 +12,14 @@ from typing import Any, cast
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.exceptions import ActorUnavailableError, RayError
 
 from igcam_batch.audit.cluster import Replicas, that_fit
 from igcam_batch.audit.decoding import decode_shards
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.replica import ExplainShards, Report
+from igcam_batch.audit.watch import Watch, watching
 from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
@@ -28,7 +30,12 @@ _DECODE_RETRIES = 1  # where its process dies; also how often what a lost node h
 
 
 def execute(
-    work: Work, replicas: Replicas, pieces: Sequence[Piece], alone: bool, died: Callable[[str], None]
+    work: Work,
+    replicas: Replicas,
+    watch: Watch,
+    pieces: Sequence[Piece],
+    alone: bool,
+    died: Callable[[str], None],
 ) -> Iterator[Report]:
     """Run pieces on the cluster; yields a report of each as its tables are put, in whatever order that happens.
 
@@ -38,19 +45,27 @@ def execute(
     Args:
         work: what every process is told.
         replicas: what the model runs on; as many of them as there is room and work for.
+        watch: told at every moment whether any of them runs, or nothing is left to do.
         pieces: what to do.
         alone: whether a process has one piece at a time, so that no other goes down with it. Else it has two: while
             one commits its tables, the next, already there, has the device.
         died: told how the process ended of a piece without a report, as Ray says it.
+
+    Raises:
+        IncompleteError: Ray Data ends with an error, as where no replica can be started.
+        Exception: whatever `watch` raises.
     """
-    yield from _executed(work, replicas, pieces, alone, died)
-    # Ray Data leaves handles of replicas in cycles, and one whose process died last is started again for those: until
-    # they are found, which takes minutes in a driver that waits, it has what the next round's replicas wait for.
-    gc.collect()
+    try:
+        with watching(watch) as callback, _listening(died):
+            yield from _executed(work, replicas, callback, pieces, alone)
+    finally:
+        # Ray Data leaves handles of replicas in cycles, and one whose process died last is started again for those:
+        # until they are found, which takes minutes in a driver that waits, it has what the next replicas wait for.
+        gc.collect()
 
 
 def _executed(
-    work: Work, replicas: Replicas, pieces: Sequence[Piece], alone: bool, died: Callable[[str], None]
+    work: Work, replicas: Replicas, callback: type[ExecutionCallback], pieces: Sequence[Piece], alone: bool
 ) -> Iterator[Report]:
     replicas = that_fit(replicas, len(pieces))
     rows = list(_rows_of(pieces, None if alone else _MOST_ROWS))
@@ -61,7 +76,7 @@ def _executed(
         max_concurrent_calls_per_actor=1 if alone else 2,
         enable_true_multi_threading=True,
     )
-    with _own_settings(), warnings.catch_warnings():
+    with _own_settings(callback), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray has no other place for max_task_retries yet, and will drop this one
         dataset = (
             ray.data.from_items(rows, override_num_blocks=len(rows))
@@ -81,8 +96,7 @@ def _executed(
                 max_task_retries=0,
             )
         )
-    with _listening(died):
-        yield from map(Report.from_row, _reports(dataset))
+    yield from map(Report.from_row, _reports(dataset))
 
 
 def _rows_of(pieces: Sequence[Piece], most: int | None) -> Iterator[dict[str, Any]]:
@@ -110,12 +124,13 @@ def _reports(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _own_settings() -> Iterator[None]:
+def _own_settings(callback: type[ExecutionCallback]) -> Iterator[None]:
     """Ray Data's, for a dataset of ours; it leaves the terminal to our progress, and its log files keep everything."""
     theirs = DataContext.get_current()
     context = theirs.copy()
     context.target_max_block_size = 1  # a block for each row, so that a shard is explained as soon as it is decoded
     context.print_on_execution_start = False
+    context.custom_execution_callback_classes = [callback]
     context.max_errored_blocks = -1  # a piece whose process died is missing, and is found to be
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):

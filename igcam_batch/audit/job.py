@@ -20,8 +20,9 @@ from igcam_batch.audit.metrics import RunMetrics
 from igcam_batch.audit.planning import begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
-from igcam_batch.audit.rounds import Execute, Rounds
+from igcam_batch.audit.rounds import Rounds
 from igcam_batch.audit.stop import ending_at_sigterm, stopping
+from igcam_batch.audit.watch import Patience
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
@@ -116,12 +117,12 @@ class _Run:
     Attributes:
         record: of it.
         replicas: that it was planned for.
-        execute: runs its pieces on the cluster.
+        work: what every process of it is told.
     """
 
     record: RunRecord
     replicas: Replicas
-    execute: Execute
+    work: Work
 
 
 def _begun(
@@ -137,7 +138,7 @@ def _begun(
         check_weights(record, model, output)
         connect()
         replicas = plan_replicas(config, progress.warned, deadline)
-    return _Run(record, replicas, _executing(config, model, place, record, replicas))
+    return _Run(record, replicas, _work(config, model, place, record))
 
 
 def _explain(
@@ -160,8 +161,9 @@ def _explain(
             forget_verdicts(output, record.plan)
             todo += gathering.failed()
         progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
+        watch = Patience(*replicas.need, config.startup_timeout, stop, progress.warned)
         rounds = Rounds(
-            run.execute,
+            partial(execute, run.work, replicas, watch),
             gathering,
             partial(put_crash, output, record, config),
             progress,
@@ -191,9 +193,8 @@ def _explain(
     return Summary(status, done.images, done.failed, seconds, max(0.0, ended - done.began), output.root)
 
 
-def _executing(config: AuditConfig, model: LoadedModel, place: Place, record: RunRecord, replicas: Replicas) -> Execute:
-    """What runs pieces of this run on the cluster."""
-    work = Work(
+def _work(config: AuditConfig, model: LoadedModel, place: Place, record: RunRecord) -> Work:
+    return Work(
         config=config.model_dump_json(by_alias=True),
         recipe=model.recipe,
         plan=record.plan,
@@ -204,7 +205,6 @@ def _executing(config: AuditConfig, model: LoadedModel, place: Place, record: Ru
         root=place.store.root,
         within=boundary(place, record.layout),
     )
-    return partial(execute, work, replicas)
 
 
 def _control(output: Store, gathering: Gathering) -> Piece | None:

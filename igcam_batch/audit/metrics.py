@@ -24,6 +24,7 @@ SERIES = (
     "ray_igcam_replicas",
 )
 _RUN = "run"
+_IMAGES = ("igcam_images", "images that were explained, or could not be", (_RUN, "outcome"))
 
 
 def _tags(run: str) -> dict[str, str]:
@@ -40,9 +41,7 @@ class ReplicaMetrics:
 
     def __init__(self, run: str) -> None:
         tags = _tags(run)
-        self._images = Counter(
-            "igcam_images", "images that were explained, or could not be", (_RUN, "outcome")
-        ).set_default_tags(tags)
+        self._images = Counter(*_IMAGES).set_default_tags(tags)
         self._rows = Counter("igcam_rows", "rows of the score table", (_RUN,)).set_default_tags(tags)
         self._device = Counter("igcam_device_seconds", "seconds in which a device explained", (_RUN,)).set_default_tags(
             tags
@@ -100,6 +99,7 @@ class RunMetrics:
         ).set_default_tags(tags)
         self._remaining = Gauge("igcam_images_remaining", "images not committed yet", (_RUN,)).set_default_tags(tags)
         self._replicas = Gauge("igcam_replicas", "replicas of the model that took part", (_RUN,)).set_default_tags(tags)
+        self._crashed = Counter(*_IMAGES).set_default_tags(tags)
         self._left = remaining
         self._remaining.set(remaining)
 
@@ -108,6 +108,10 @@ class RunMetrics:
         self._left -= images
         self._remaining.set(self._left)
         self._replicas.set(replicas)
+
+    def crashed(self) -> None:
+        """One more image could not be explained, of which no replica is left to tell."""
+        self._crashed.inc(1, {"outcome": "failed"})
 
     def again(self, died: int, troubled: int) -> None:
         """So many pieces are tried again because their process died, or trouble was in the way."""

@@ -13,7 +13,7 @@ from igcam_batch.audit.stop import stop_asked
 from igcam_batch.audit.trouble import NONE, STOPPED, Trouble
 from igcam_batch.audit.work import Work
 from igcam_batch.storage import open_store
-from igcam_batch.tables import Piece
+from igcam_batch.tables import CONTROL, Piece
 from igcam_batch.worker.allocator import keep_freed_memory
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer
@@ -129,8 +129,9 @@ class ExplainShards:
                     trouble = STOPPED
                 else:
                     outcome = self._explain(decoded)
-                    scored = decoded.piece.images - outcome.failed
-                    self._metrics.done(scored, outcome.failed, outcome.rows, outcome.seconds)
+                    if decoded.piece.revision != CONTROL:  # that is not explained for its own sake
+                        scored = decoded.piece.images - outcome.failed
+                        self._metrics.done(scored, outcome.failed, outcome.rows, outcome.seconds)
             except Exception as error:  # it travels as a value: an exception would only be logged by Ray
                 trouble = Trouble.of(error)
         return Report(outcome, self._replica, trouble or NONE)

@@ -18,6 +18,7 @@ from igcam_batch.audit.replica import Replica, Report
 from igcam_batch.audit.stop import Stop
 from igcam_batch.audit.trouble import Trouble
 from igcam_batch.tables import CONTROL, Piece
+from igcam_batch.words import amount_in_words, plural
 
 Execute = Callable[[Sequence[Piece], bool, Callable[[str], None]], Iterator[Report]]
 PutCrash = Callable[[Piece, int, str], None]
@@ -99,6 +100,9 @@ class Rounds:
             lost, troubled = self._round(pieces, alone)
             if self._stop.asked and (lost or troubled):
                 raise StoppedError(self._stop.reason)
+            if lost:
+                shards, why = amount_in_words(len(lost), "shard"), f" ({self._last_words})" if self._last_words else ""
+                self._progress.warned(f"{shards} lost with the process that had {plural(len(lost), 'it', 'them')}{why}")
             for piece in lost:
                 self._deaths[piece] += 1
                 self._deaths_alone[piece] += alone
@@ -203,6 +207,7 @@ class Rounds:
                 self.done.images += 1
                 self.done.failed += 1
                 self._progress.advanced(1, 1)
+                self._metrics.crashed()
                 self._metrics.done(1, len(self.done.replicas))
 
     def _is_suspect(self, piece: Piece) -> bool:

@@ -83,7 +83,13 @@ _HEADERS = [
 @click.option("--steps", default=50, show_default=True, type=click.IntRange(1))
 @click.option("--precision", default="fp32", show_default=True, type=click.Choice(["fp32", "bf16"]))
 @click.option("--seconds", default=10.0, show_default=True, help="that each pace of what is alone is measured for")
-@click.option("--price", default=2.5, show_default=True, help="of a worker for an hour", type=click.FloatRange(0))
+@click.option(
+    "--price",
+    default=0.1,
+    show_default=True,
+    help="of a worker for an hour; this is two CPUs'",
+    type=click.FloatRange(0),
+)
 @click.option("--json", "file", type=click.Path(dir_okay=False), help="write the figures there too")
 def job(
     name: str,

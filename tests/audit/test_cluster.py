@@ -10,7 +10,7 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igcam_batch.audit.cluster import Replicas, plan_replicas, that_fit
+from igcam_batch.audit.cluster import Replicas, connect, plan_replicas, that_fit
 from igcam_batch.config import load_config
 from igcam_batch.errors import InputError
 
@@ -127,3 +127,25 @@ def test_a_range_on_cpus_begins_with_what_is_there_and_may_find_room_on_nodes_th
     assert (planned.least, planned.most, planned.threads) == (1, 64, 2)
     nodes({"CPU": 16.0})
     assert (plan(workers="4:64").threads, plan(workers="1:1").threads) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ValueError("Malformed address: 127.0.0.1"),
+            r"RAY_ADDRESS is none that Ray knows \(Malformed .*\); RAY_ADDRESS=",
+        ),
+        (Exception("The current node timed out"), r"Ray could not be started or joined \(Exception: The current .*\)$"),
+    ],
+)
+def test_what_keeps_ray_from_starting_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def init(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(InputError, match=said):
+        connect()

@@ -16,6 +16,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 import igcam_batch
+from igcam_batch.cli.main import EXIT_STOPPED
 
 pytestmark = pytest.mark.xdist_group("nodes")
 TESTS = Path(__file__).parents[1]
@@ -112,3 +113,25 @@ def test_a_node_that_joins_in_mid_run_takes_part(
     assert len({worker["pid"] for worker in workers}) == 2
     scored = igcam_batch.read_scores(str(output))["image_id"].to_pylist()
     assert sorted(scored) == sorted(path.name for path in images.iterdir())
+
+
+@pytest.mark.parametrize("ended_by", ["startup-timeout", "SIGTERM"])
+def test_without_a_node_that_could_explain_a_run_ends_and_says_so(
+    cluster: Cluster, start: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, ended_by: str
+) -> None:
+    cluster.add_node(num_cpus=1, num_gpus=0)
+    only = cluster.add_node(num_cpus=0, num_gpus=1)
+    images, output = pictures(*(f"{number:03}.png" for number in range(60))), tmp_path / "out"
+    process = start(images, output, *SLOW, "--steps", "20", "--startup-timeout", "20")
+    wait_until(lambda: len(list(output.glob("scores/*.parquet"))) > 1, process)
+    cluster.remove_node(only, allow_graceful=False)
+    if ended_by == "SIGTERM":
+        process.terminate()
+    out, err = process.communicate(timeout=200)
+    reasons = {
+        "startup-timeout": "no worker ran for 20 s: each needs 1 GPU, and 0 of the cluster's 0 are free; what was ",
+        "SIGTERM": "stopped: ",
+    }
+    assert err.splitlines()[-1].startswith(f"igcam-batch: {reasons[ended_by]}"), err
+    assert process.returncode == (1 if ended_by == "startup-timeout" else EXIT_STOPPED)
+    assert not out

@@ -168,6 +168,14 @@ def test_a_named_cluster_that_does_not_answer_is_told_at_once(
     assert "RAY_ADDRESS=local starts one on this machine" in line
 
 
+def test_an_address_that_takes_jobs_is_told(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    line = refused(run, "plan", pictures("a.png"), tmp_path / "out", *MODEL)
+    assert "http://127.0.0.1:8265 takes jobs: `ray job submit -- igcam-batch ...` runs commands there" in line
+
+
 def test_tables_without_a_run_are_not_overwritten_unasked(
     run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
 ) -> None:

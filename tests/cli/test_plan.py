@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from PIL import Image
+from ray.util import placement_group, remove_placement_group
 
 from igcam_batch.audit.cluster import Replicas
 from igcam_batch.audit.estimate import Estimate, Sample, _measure
@@ -79,6 +81,18 @@ def test_it_speaks_of_no_tables_where_the_model_dies_as_it_writes_none(
     assert ran.code == 1
     assert "the process that explained some images died" in ran.err
     assert ran.err.splitlines()[-1].endswith("; --sample 0 plans without them")
+
+
+@pytest.mark.xdist_group("ray")
+def test_it_waits_no_longer_than_it_is_told_for_what_others_have(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, ray_cluster: None
+) -> None:
+    all_of_them = placement_group([{"CPU": ray.cluster_resources()["CPU"]}])
+    assert all_of_them.wait(60)
+    ran = run("plan", pictures("a.png"), tmp_path / "out", *MODEL, "--startup-timeout", 1)
+    remove_placement_group(all_of_them)
+    assert ran.code == 1
+    assert re.search(r"no worker ran for 1 s: each needs [\d.]+ CPU, and 0 of the cluster's \d+ are free$", ran.err)
 
 
 def test_a_process_of_it_is_set_up_as_a_replica_is(

@@ -130,4 +130,6 @@ def test_an_audit_is_stopped_and_submitted_again_and_pins_each_actor_to_its_own_
     assert f"49 images in 25 shards, {2 * before} of them done before" in ours
     assert "explaining on 2 workers, 1 GPU each" in ours
     assert any(re.fullmatch(PROGRESS, line) for line in ours), log
-    assert not any("\x1b" in line or "\r" in line for line in log.splitlines() if "igcam" in line)
+    assert any(line.startswith("warning: ") and "lost with the process that had" in line for line in ours), log
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", log[log.index("igcam-batch: ") :])
+    assert "(raylet)" not in log
