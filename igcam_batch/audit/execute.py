@@ -12,7 +12,6 @@ from typing import Any, cast
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.exceptions import ActorUnavailableError, RayError
 
 from igcam_batch.audit.cluster import Replicas, that_fit
@@ -56,17 +55,15 @@ def execute(
         Exception: whatever `watch` raises.
     """
     try:
-        with watching(watch) as callback, _listening(died):
-            yield from _executed(work, replicas, callback, pieces, alone)
+        with watching(watch), _listening(died):
+            yield from _executed(work, replicas, pieces, alone)
     finally:
         # Ray Data leaves handles of replicas in cycles, and one whose process died last is started again for those:
         # until they are found, which takes minutes in a driver that waits, it has what the next replicas wait for.
         gc.collect()
 
 
-def _executed(
-    work: Work, replicas: Replicas, callback: type[ExecutionCallback], pieces: Sequence[Piece], alone: bool
-) -> Iterator[Report]:
+def _executed(work: Work, replicas: Replicas, pieces: Sequence[Piece], alone: bool) -> Iterator[Report]:
     replicas = that_fit(replicas, len(pieces))
     rows = list(_rows_of(pieces, None if alone else _MOST_ROWS))
     pool = ActorPoolStrategy(
@@ -76,7 +73,7 @@ def _executed(
         max_concurrent_calls_per_actor=1 if alone else 2,
         enable_true_multi_threading=True,
     )
-    with _own_settings(callback), warnings.catch_warnings():
+    with _own_settings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray has no other place for max_task_retries yet, and will drop this one
         dataset = (
             ray.data.from_items(rows, override_num_blocks=len(rows))
@@ -124,13 +121,12 @@ def _reports(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _own_settings(callback: type[ExecutionCallback]) -> Iterator[None]:
+def _own_settings() -> Iterator[None]:
     """Ray Data's, for a dataset of ours; it leaves the terminal to our progress, and its log files keep everything."""
     theirs = DataContext.get_current()
     context = theirs.copy()
     context.target_max_block_size = 1  # a block for each row, so that a shard is explained as soon as it is decoded
     context.print_on_execution_start = False
-    context.custom_execution_callback_classes = [callback]
     context.max_errored_blocks = -1  # a piece whose process died is missing, and is found to be
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):

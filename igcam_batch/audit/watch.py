@@ -1,11 +1,13 @@
 """Whether anybody explains: told now and again while nobody does, and ended when that is in vain. Loads no torch."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data.context import EXECUTION_CALLBACKS_ENV_VAR
 
 from igcam_batch.audit.arrival import free_in_words
 from igcam_batch.audit.errors import IncompleteError, StoppedError
@@ -66,25 +68,32 @@ class Patience:
             )
 
 
-_watches: list[Watch] = []  # of the execution under way: Ray sends the class below to every process, not what it holds
+_watches: list[Watch] = []  # of the execution under way
 
 
 @contextmanager
-def watching(watch: Watch) -> Iterator[type[ExecutionCallback]]:
-    """While the block runs, have Ray Data call at each of its steps: it ends with what the call raises.
-
-    Yields:
-        The callback for the DataContext of the dataset.
-    """
+def watching(watch: Watch) -> Iterator[None]:
+    """While the block runs, have Ray Data call at each step of what it executes; it ends with what the call raises."""
     _watches.append(watch)
+    before = os.environ.get(EXECUTION_CALLBACKS_ENV_VAR)
+    # Not by the DataContext, which travels to every process: one without this package would fail as if by chance.
+    named = f"{AtEachStep.__module__}.{AtEachStep.__name__}"
+    os.environ[EXECUTION_CALLBACKS_ENV_VAR] = ",".join(filter(None, (before, named)))
     try:
-        yield _AtEachStep
+        yield
     finally:
         _watches.remove(watch)
+        if before is None:
+            del os.environ[EXECUTION_CALLBACKS_ENV_VAR]
+        else:
+            os.environ[EXECUTION_CALLBACKS_ENV_VAR] = before
 
 
-class _AtEachStep(ExecutionCallback):
+class AtEachStep(ExecutionCallback):
+    """Looks whether a replica runs."""
+
     def on_execution_step(self, executor: "StreamingExecutor") -> None:
+        """Called by Ray Data."""
         assert executor._output_node is not None  # execution has begun
         replicas, _ = executor._output_node  # the last operator is their pool
         works = replicas.get_actor_info().running or replicas.num_active_tasks() or replicas.has_execution_finished()
