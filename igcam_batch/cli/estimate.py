@@ -42,7 +42,8 @@ def _of_sample(found: Estimate, sample: Sample, price: float | None) -> Iterator
     hours = found.remaining * sample.explaining / 3600
     yield f"{replicas}: about {lasting}; {hours:.3g} worker-hours"
     if price is not None:
-        yield f"at {price:g} for a worker-hour: about {price * hours:.2f}"
+        cost = price * hours
+        yield f"at {price:g} for a worker-hour: about {cost:{'.2f' if cost >= 1 else '.2g'}}"
     yield f"tables: about {size_in_words(size_of_tables(sample, found.remaining, found.shard_size))}"
     needed = decoding_cpus(sample, replicas.most)
     if replicas.gpus and needed > found.cpus:
