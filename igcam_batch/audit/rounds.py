@@ -101,8 +101,9 @@ class Rounds:
             if self._stop.asked and (lost or troubled):
                 raise StoppedError(self._stop.reason)
             if lost:
-                shards, why = amount_in_words(len(lost), "shard"), f" ({self._last_words})" if self._last_words else ""
-                self._progress.warned(f"{shards} lost with the process that had {plural(len(lost), 'it', 'them')}{why}")
+                shards, them = amount_in_words(len(lost), "shard"), plural(len(lost), "it", "them")
+                why = f" ({self._last_words})" if self._last_words else ""
+                self._progress.warned(f"{shards} lost with the process that had {them}{why}; tried again")
             for piece in lost:
                 self._deaths[piece] += 1
                 self._deaths_alone[piece] += alone
