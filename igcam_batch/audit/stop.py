@@ -102,12 +102,17 @@ def _at(moment: float | None, call: Callable[[], None]) -> Iterator[None]:
 
 
 def _on_sigterm(stop: Stop) -> AbstractContextManager[None]:
+    before = False
+
     def terminated() -> None:
+        nonlocal before
         if stop.over:
             return
-        if stop.asked:
+        if before:
             raise StoppedError("stopped at once")
-        stop.ask("stopped")
+        before = True
+        if not stop.asked:  # by the clock
+            stop.ask("stopped")
 
     return _at_sigterm(terminated)
 

@@ -44,6 +44,12 @@ def test_a_later_one_is_impatience(store: LocalStore, monkeypatch: pytest.Monkey
         assert stop.asked
 
 
+def test_one_that_comes_after_the_deadline_is_no_impatience(store: LocalStore) -> None:
+    with stopping(store, PLAN, time.monotonic() - 1) as stop:
+        terminate()
+        assert (stop.asked, stop.reason) == (True, "the --deadline has come")
+
+
 def test_the_second_of_two_does_not_break_off_what_is_tidied_up_after_the_first() -> None:
     tidied: list[bool] = []
 
