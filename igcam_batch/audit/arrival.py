@@ -69,30 +69,54 @@ def wait_for(
         remove_placement_group(asked)  # the replicas hold what they use; what stays idle may go
 
 
-def free_in_words(kind: str, each: float) -> str:
-    """What a worker needs of a resource, and what is free of it."""
-    free, there = ray.available_resources().get(kind, 0.0), sum(of_nodes(kind))
-    return f"each needs {each:g} {kind}, and {free:g} of the cluster's {there:g} are free"
+class Patience:
+    """Waits for a worker while none runs, as others have what it needs, or the nodes that had it are gone.
+
+    Args:
+        kind: of the resource that a worker needs, `CPU` or `GPU`.
+        each: of it, for each worker.
+        seconds: that none may run, at most.
+        tell: told now and again what is waited for.
+    """
+
+    def __init__(self, kind: str, each: float, seconds: float, tell: Callable[[str], None]) -> None:
+        self._kind, self._each, self._seconds, self._tell = kind, each, seconds, tell
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: one runs, or did until now."""
+        self._since = self._told = time.monotonic()
+
+    def wait(self) -> None:
+        """None runs at this moment.
+
+        Raises:
+            IncompleteError: none did for too long.
+        """
+        now, until = time.monotonic(), self._since + self._seconds
+        if now >= until:
+            raise IncompleteError(f"no worker ran for {duration_in_words(self._seconds)}: {self._tally()}")
+        if now - self._told >= _BETWEEN_LINES:
+            self._told = now
+            self._tell(f"no worker runs: {self._tally()}; waiting up to {until - now:.0f} s more")
+
+    def _tally(self) -> str:
+        free, there = ray.available_resources().get(self._kind, 0.0), sum(of_nodes(self._kind))
+        return f"each needs {self._each:g} {self._kind}, and {free:g} of the cluster's {there:g} are free"
 
 
 @contextmanager
 def reserved(kind: str, each: float, seconds: float, tell: Callable[[str], None]) -> Iterator[PlacementGroup]:
-    """Hold what a worker needs of a resource while the block runs.
+    """Hold what a worker needs of a resource while the block runs; the arguments are those of `Patience`.
 
     Raises:
         IncompleteError: others had it for so many seconds.
     """
-    told = time.monotonic()
-    until = told + seconds
+    patience = Patience(kind, each, seconds, tell)
     room = placement_group([{kind: each}])
     try:
         while not room.wait(_BETWEEN_LOOKS):
-            now = time.monotonic()
-            if now >= until:
-                raise IncompleteError(f"no worker ran for {duration_in_words(seconds)}: {free_in_words(kind, each)}")
-            if now - told >= _BETWEEN_LINES:
-                told = now
-                tell(f"no worker runs: {free_in_words(kind, each)}; waiting up to {until - now:.0f} s more")
+            patience.wait()
         yield room
     finally:
         remove_placement_group(room)

@@ -70,7 +70,7 @@ def connect() -> None:
     """
     if ray.is_initialized():
         return
-    _refuse_a_silent_address(os.environ.get("RAY_ADDRESS", ""))
+    _check_address(os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side otherwise talks into the terminal
     if not sys.stderr.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # what Ray itself says of a process that died
@@ -94,8 +94,8 @@ def connect() -> None:
             ) from None
 
 
-def _refuse_a_silent_address(address: str) -> None:
-    """Refuse a HOST:PORT where nothing listens: Ray itself tries for minutes."""
+def _check_address(address: str) -> None:
+    """Refuse what takes jobs and no drivers, and a HOST:PORT where nothing listens: Ray itself tries for minutes."""
     if address.startswith(_OF_JOBS):
         raise InputError(
             f"RAY_ADDRESS {address} takes jobs: `ray job submit -- igcam-batch ...` runs commands there; {_OR_LOCAL}"

@@ -122,6 +122,7 @@ class _Frozen:
     shard_size: int | None
 
 
+@ending_at_sigterm()
 def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
     """Plan an audit and explain some of its images, spread evenly over it. SIGTERM ends it.
 
@@ -135,11 +136,6 @@ def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
         IncompleteError: the process that explained them died, or there was no room for it.
         StoppedError: by SIGTERM.
     """
-    with ending_at_sigterm():
-        return _estimate(config, sample, progress)
-
-
-def _estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
     config = absolute(config)
     place, output = find_place(config.input, follow_links=config.follow_links), open_store(config.output)
     check_places(place, output)

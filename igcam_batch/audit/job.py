@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
+from igcam_batch.audit.arrival import Patience
 from igcam_batch.audit.checks import absolute, check_model, check_places, check_weights, existing_run
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.crash import put_crash
@@ -22,7 +23,7 @@ from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
 from igcam_batch.audit.rounds import Rounds
 from igcam_batch.audit.stop import ending_at_sigterm, stopping
-from igcam_batch.audit.watch import Patience
+from igcam_batch.audit.watch import until_stopped
 from igcam_batch.audit.work import Work
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError
@@ -161,9 +162,9 @@ def _explain(
             forget_verdicts(output, record.plan)
             todo += gathering.failed()
         progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
-        watch = Patience(*replicas.need, config.startup_timeout, stop, progress.warned)
+        patience = Patience(*replicas.need, config.startup_timeout, progress.warned)
         rounds = Rounds(
-            partial(execute, run.work, replicas, watch),
+            partial(execute, run.work, replicas, until_stopped(patience, stop)),
             gathering,
             partial(put_crash, output, record, config),
             progress,

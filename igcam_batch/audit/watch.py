@@ -1,7 +1,6 @@
 """Whether anybody explains: told now and again while nobody does, and ended when that is in vain. Loads no torch."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,63 +8,32 @@ from typing import TYPE_CHECKING
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.context import EXECUTION_CALLBACKS_ENV_VAR
 
-from igcam_batch.audit.arrival import free_in_words
-from igcam_batch.audit.errors import IncompleteError, StoppedError
+from igcam_batch.audit.arrival import Patience
+from igcam_batch.audit.errors import StoppedError
 from igcam_batch.audit.stop import Stop
-from igcam_batch.words import duration_in_words
 
 if TYPE_CHECKING:
     from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 Watch = Callable[[bool], None]
-_BETWEEN_LINES = 60.0  # seconds
 
 
-class Patience:
-    """Waits for a replica while there is none: its node was lost, or another job has what it needs.
+def until_stopped(patience: Patience, stop: Stop) -> Watch:
+    """What is called with whether a replica runs, or nothing is left to do.
 
-    Args:
-        kind: of the resource that a replica needs, `CPU` or `GPU`.
-        each: of it, for each replica.
-        seconds: that none may run, at most.
-        stop: whether the run was asked to stop; without a replica nothing is in hand, and it stops at once.
-        tell: told what is waited for.
+    It raises StoppedError where none does and the run was asked to stop, as nothing is in hand then, and
+    IncompleteError where patience ends.
     """
 
-    def __init__(self, kind: str, each: float, seconds: float, stop: Stop, tell: Callable[[str], None]) -> None:
-        self._kind, self._each, self._seconds = kind, each, seconds
-        self._stop, self._tell = stop, tell
-        self._since: float | None = None
-        self._told = 0.0
-
-    def __call__(self, works: bool) -> None:
-        """Look, at whatever moment.
-
-        Args:
-            works: whether a replica runs, or nothing is left to do.
-
-        Raises:
-            StoppedError: none does, and the run was asked to stop.
-            IncompleteError: none did for too long.
-        """
-        now = time.monotonic()
+    def look(works: bool) -> None:
         if works:
-            self._since = None
-            return
-        if self._stop.asked:
-            raise StoppedError(self._stop.reason)
-        if self._since is None:
-            self._since = self._told = now
-        until = self._since + self._seconds
-        if now >= until:
-            raise IncompleteError(
-                f"no worker ran for {duration_in_words(self._seconds)}: {free_in_words(self._kind, self._each)}"
-            )
-        if now - self._told >= _BETWEEN_LINES:
-            self._told = now
-            self._tell(
-                f"no worker runs: {free_in_words(self._kind, self._each)}; waiting up to {until - now:.0f} s more"
-            )
+            patience.renew()
+        elif stop.asked:
+            raise StoppedError(stop.reason)
+        else:
+            patience.wait()
+
+    return look
 
 
 _watches: list[Watch] = []  # of the execution under way

@@ -11,16 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from drawings import picture
 from factories import Slow, SmallCnn
 from promise import assert_same_but, explain_undisturbed
 from ray.cluster_utils import Cluster
+from ray_workers import explainers
 
 from igcam_batch.cli.main import EXIT_INPUT, EXIT_STOPPED
 from igcam_batch.config import load_config
@@ -116,17 +115,6 @@ def wait_for_claim(process: Driver, output: Path) -> None:
 def ended(process: Driver) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=500)
     return process.returncode, out, err
-
-
-def explainers() -> list[psutil.Process]:
-    """The processes that hold a model, of the nodes that this test started."""
-
-    def explains(process: psutil.Process) -> bool:
-        with suppress(psutil.Error):  # it has just ended
-            return "ExplainShards" in " ".join(process.cmdline())
-        return False
-
-    return [each for each in psutil.Process().children(recursive=True) if explains(each)]
 
 
 def test_a_worker_that_is_killed_costs_nothing_and_a_second_driver_is_refused(

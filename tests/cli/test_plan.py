@@ -39,7 +39,7 @@ def test_it_measures_some_images_says_how_long_all_would_take_and_writes_nothing
     )
     assert re.match(r"measured on 21 images, 1 of which failed \(.+\): \d+\.\d images/s on a worker, \d", lines[2])
     assert re.match(r"\d worker.*: about \d+ s; [\d.e-]+ worker-hours$", lines[3])
-    assert re.match(r"at 100 for a worker-hour: about [\d.e-]+$", lines[4])
+    assert re.match(r"at 100 for a worker-hour: about (\d+\.\d\d|0\.0*[1-9]\d?)$", lines[4])
     assert re.match(r"tables: about \d+\.\d KiB$", lines[5])
     assert not (tmp_path / "out").exists()
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 from ray_heads import BIN, Head, ray_head
+from ray_workers import explainers
 
 import igcam_batch
 from igcam_batch.audit.metrics import SERIES
@@ -77,17 +77,6 @@ def series_of(head: Head, work: "Future[Any]") -> list[str]:
             seen |= set(re.findall(r"^ray_igcam_\w+\{.*\}", scraped(head), re.MULTILINE))
         time.sleep(0.5)
     return sorted(seen)
-
-
-def explainers() -> list[psutil.Process]:
-    """The processes that hold a model, of the head that this test started."""
-
-    def explains(process: psutil.Process) -> bool:
-        with suppress(psutil.Error):  # it has just ended
-            return "ExplainShards" in " ".join(process.cmdline())
-        return False
-
-    return [each for each in psutil.Process().children(recursive=True) if explains(each)]
 
 
 def test_an_audit_is_stopped_and_submitted_again_and_pins_each_actor_to_its_own_gpu(
