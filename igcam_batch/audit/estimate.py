@@ -20,6 +20,7 @@ from igcam_batch.audit.checks import absolute, check_model, check_places, check_
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.environment import travelling
 from igcam_batch.audit.errors import IncompleteError
+from igcam_batch.audit.lacking import lacking
 from igcam_batch.audit.planning import draft, size_of_shards
 from igcam_batch.audit.progress import Progress
 from igcam_batch.audit.stop import ending_at_sigterm
@@ -200,6 +201,8 @@ def _measured(work: Work, replicas: Replicas, room: PlacementGroup, rows: pa.Tab
     except RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise InputError(str(error.cause)) from None
+        if lack := lacking(error):
+            raise lack from None
         raise IncompleteError(f"the images that were tried could not be explained: {error.cause!r}") from None
     except RayError as error:
         raise IncompleteError(

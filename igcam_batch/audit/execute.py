@@ -13,16 +13,17 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.exceptions import ActorUnavailableError, RayError
+from ray.util.annotations import RayDeprecationWarning
 
 from igcam_batch.audit.cluster import Replicas, that_fit
 from igcam_batch.audit.decoding import decode_shards
 from igcam_batch.audit.errors import IncompleteError
+from igcam_batch.audit.lacking import lacking
 from igcam_batch.audit.replica import ExplainShards, Report
 from igcam_batch.audit.watch import Watch, watching
 from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
-_WITHOUT_US = "No module named 'igcam_batch'"
 _LONGEST = 300  # characters of what Ray says
 _MOST_ROWS = 4096  # that wait for decoding; so that each task has some pieces where there are more of them
 _DECODE_RETRIES = 1  # where its process dies; also how often what a lost node held is decoded anew
@@ -51,12 +52,29 @@ def execute(
         died: told how the process ended of a piece without a report, as Ray says it.
 
     Raises:
-        IncompleteError: Ray Data ends with an error, as where no replica can be started.
+        IncompleteError: Ray Data ends with an error, as where no replica can be started, or a node lacks a package.
         Exception: whatever `watch` raises.
     """
+    unfit: list[IncompleteError] = []  # nodes: pieces that one could not even begin are not lost with a process
+
+    def look(works: bool) -> None:
+        if unfit:
+            raise unfit[0]
+        watch(works)
+
+    def failed(error: BaseException) -> None:
+        if lack := lacking(error):
+            unfit.append(lack)
+        else:
+            died(_cause(error))
+
     try:
-        with watching(watch), _listening(died):
+        with watching(look), _listening(failed), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"ray\.data")  # of replicas that had nothing to do
+            warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # of the way to max_task_retries
             yield from _executed(work, replicas, pieces, alone)
+        if unfit:  # with the last step
+            raise unfit[0]
     finally:
         # Ray Data leaves handles of replicas in cycles, and one whose process died last is started again for those:
         # until they are found, which takes minutes in a driver that waits, it has what the next replicas wait for.
@@ -73,8 +91,7 @@ def _executed(work: Work, replicas: Replicas, pieces: Sequence[Piece], alone: bo
         max_concurrent_calls_per_actor=1 if alone else 2,
         enable_true_multi_threading=True,
     )
-    with _own_settings(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray has no other place for max_task_retries yet, and will drop this one
+    with _own_settings():
         dataset = (
             ray.data.from_items(rows, override_num_blocks=len(rows))
             .flat_map(
@@ -110,11 +127,8 @@ def _reports(dataset: Dataset) -> Iterator[dict[str, Any]]:
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from cast(pa.Table, block).to_pylist()
     except RayError as error:
-        if _WITHOUT_US in str(error):
-            raise IncompleteError(
-                "a node has no igcam_batch: install the package on every node, or submit a clone of it by "
-                "`ray job submit --working-dir`"
-            ) from None
+        if lack := lacking(error):
+            raise lack from None
         first, _, _ = str(error).partition("The above exception was the direct cause")
         lines = [line.strip() for line in first.splitlines() if line.strip()] or [type(error).__name__]
         raise IncompleteError(f"a worker failed: {lines[-1]}") from None
@@ -140,13 +154,13 @@ def _own_settings() -> Iterator[None]:
 
 
 @contextmanager
-def _listening(died: Callable[[str], None]) -> Iterator[None]:
-    """Hear of the blocks that Ray Data leaves out: it tells its log alone."""
+def _listening(failed: Callable[[BaseException], None]) -> Iterator[None]:
+    """Hear of the blocks that Ray Data leaves out, and why: it tells its log alone."""
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.exc_info and record.exc_info[1] and "max_errored_blocks" in record.getMessage():
-                died(_cause(record.exc_info[1]))
+                failed(record.exc_info[1])
 
     ear, log = Ear(logging.ERROR), logging.getLogger("ray.data")
     log.addHandler(ear)
