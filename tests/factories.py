@@ -70,3 +70,8 @@ class Slow(SmallCnn):
 def slow() -> Classifier:
     """`factories:slow`: the same as the small one, but for the time it takes."""
     return small_cnn(Slow)
+
+
+def slow_and_large() -> Classifier:
+    """`factories:slow_and_large`: the same again, for images of 384 pixels a side, which are half a megabyte each."""
+    return Classifier(slow().module, Recipe(size=384, resize="stretch", resize_size=384), class_names=CLASSES)

@@ -5,6 +5,7 @@ import re
 import secrets
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -69,14 +70,26 @@ def scraped(head: Head) -> str:
     return requests.get(head.metrics, timeout=5).text
 
 
-def series_of(head: Head, work: "Future[Any]") -> list[str]:
-    """Our series, as the head has told Prometheus of them while some work was going on."""
-    seen: set[str] = set()
+def series_of(head: Head, work: "Future[Any]") -> dict[str, list[float]]:
+    """Our series, and their values, as the head has told Prometheus of them while some work was going on."""
+    seen: dict[str, list[float]] = defaultdict(list)
     while not work.done():
         with suppress(requests.RequestException):
-            seen |= set(re.findall(r"^ray_igcam_\w+\{.*\}", scraped(head), re.MULTILINE))
+            for one, value in re.findall(r"^(ray_igcam_\w+\{.*\}) (\S+)$", scraped(head), re.MULTILINE):
+                seen[one].append(float(value))
         time.sleep(0.5)
-    return sorted(seen)
+    return seen
+
+
+def latest(series: dict[str, list[float]], name: str, worker: str) -> float:
+    """The last value of a worker's counter; 0 where there is none."""
+    return max((values[-1] for one, values in series.items() if name in one and worker in one), default=0.0)
+
+
+def most_of_a_worker(series: dict[str, list[float]], name: str) -> tuple[str, float]:
+    """The worker whose counter is the highest, by Ray's name for it, and its value."""
+    workers = {worker for one in series for worker in re.findall('WorkerId="[0-9a-f]+"', one)}
+    return max(((worker, latest(series, name, worker)) for worker in workers), key=lambda found: found[1])
 
 
 def test_an_audit_is_stopped_and_submitted_again_and_pins_each_actor_to_its_own_gpu(
@@ -104,6 +117,9 @@ def test_an_audit_is_stopped_and_submitted_again_and_pins_each_actor_to_its_own_
     assert {one.partition("{")[0] for one in series} == set(SERIES)
     for tag in ('outcome="scored"', 'outcome="failed"', 'reason="died"'):
         assert any(tag in one for one in series), (tag, series)
+    busy, longest = most_of_a_worker(series, "device_seconds_total")
+    assert latest(series, "idle_seconds_total", busy) < 0.1 * longest  # the next shard was at hand
+    assert any(1.0 in values for one, values in series.items() if "queue_shards" in one and busy in one)
 
     record = json.loads((output / "run.json").read_text())
     assert len(record["workers"]) >= 2
