@@ -5,7 +5,9 @@ import os
 import tempfile
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ from igcam_batch.tables import Piece, from_ipc, to_ipc, to_parquet
 from igcam_batch.tables.plan import PLAN_DIR, read_plan
 from igcam_batch.tables.record import RunRecord
 from igcam_batch.tables.status import count_commits
+from igcam_batch.words import amount_in_words
 from igcam_batch.worker.decoded import DecodedShard
 
 _WARM_UP = 2  # images that are explained before the clock starts
@@ -134,7 +137,7 @@ def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
 
     Raises:
         InputError: what `run_audit` would refuse.
-        IncompleteError: the process that explained them died, or there was no room for it.
+        IncompleteError: the process that explained them died, there was no room for it, or decoding took too long.
         StoppedError: by SIGTERM.
     """
     config = absolute(config)
@@ -199,8 +202,8 @@ def _measured(work: Work, replicas: Replicas, room: PlacementGroup, rows: pa.Tab
     try:
         return Sample(**ray.get(task.remote(work, replicas.gpus, replicas.threads, to_ipc(rows), count)))
     except RayTaskError as error:
-        if isinstance(error.cause, InputError):
-            raise InputError(str(error.cause)) from None
+        if isinstance(error.cause, InputError | IncompleteError):
+            raise type(error.cause)(str(error.cause)) from None
         if lack := lacking(error):
             raise lack from None
         raise IncompleteError(f"the images that were tried could not be explained: {error.cause!r}") from None
@@ -220,9 +223,18 @@ def _measure(work: Work, gpus: float, threads: int | None, manifest: bytes, meas
     loading = time.perf_counter() - began
     settings, rows = work.settings(), from_ipc(manifest)
 
+    decoding_thread = ThreadPoolExecutor(1)  # C code cannot be interrupted, but it need not be waited for
+
     def read(some: pa.Table) -> DecodedShard:
-        masks = settings.objects == "masks"
-        return read_shard(Piece(0, 0, len(some)), some, work.recipe, settings.max_pixels, masks, within=work.within)
+        piece, masks = Piece(0, 0, len(some)), settings.objects == "masks"
+        call = partial(read_shard, piece, some, work.recipe, settings.max_pixels, masks, within=work.within)
+        try:
+            return decoding_thread.submit(call).result(len(some) * settings.decode_timeout)
+        except TimeoutError:
+            raise IncompleteError(
+                f"decoding {amount_in_words(len(some), 'image')} took longer than --decode-timeout "
+                f"{settings.decode_timeout:g} s for each; --sample 0 plans without them"
+            ) from None
 
     explain.tables(read(rows.slice(0, _WARM_UP)))
     began = time.perf_counter()

@@ -55,6 +55,6 @@ def run_demo(directory: str, progress: Progress) -> Demo:
         raise type(error)(error.reason) from None  # a demo does not go on: it begins anew
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None
-    sheet = root / "sheet.png"
+    sheet = root.resolve() / "sheet.png"
     write_sheet(summary.output, sheet)
     return Demo(summary, write_report(summary.output), Path(summary.output) / REPORT_FILE, sheet)

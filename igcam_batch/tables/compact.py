@@ -16,7 +16,7 @@ from igcam_batch.storage import open_store
 from igcam_batch.storage.claim import CLAIM, this_process
 from igcam_batch.storage.store import Store
 from igcam_batch.tables.readers import tables_of
-from igcam_batch.tables.record import read_record
+from igcam_batch.tables.record import RunRecord, read_record
 from igcam_batch.tables.schemas import FAILURES
 from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR
 
@@ -57,12 +57,9 @@ def compact(output: str, file_size: int = FILE_SIZE) -> dict[str, Compacted]:
         InputError: OUTPUT holds no finished run, or an audit is writing to it.
     """
     store = open_store(output)
-    record = read_record(store)
-    if record is None:
-        raise InputError(f"{output}: holds no audit; `igcam-batch audit INPUT {output}` starts one")
-    if record.state != "finished":
-        raise InputError(f"{output}: its audit is not finished ({record.state}); the same audit again goes on with it")
+    _finished(store, output)  # before anything is written
     with store.claim(CLAIM, this_process()):
+        record = _finished(store, output)
         store.delete(COMPACT_DIR)
         found = {
             SCORES_DIR: _write(store, SCORES_DIR, tables_of(store, SCORES_DIR), file_size),
@@ -72,6 +69,15 @@ def compact(output: str, file_size: int = FILE_SIZE) -> dict[str, Compacted]:
         mark = {"plan": record.plan} | {name: asdict(table) for name, table in found.items()}
         store.write(_MARK, (json.dumps(mark, indent=2) + "\n").encode())
     return found
+
+
+def _finished(store: Store, output: str) -> RunRecord:
+    record = read_record(store)
+    if record is None:
+        raise InputError(f"{output}: holds no audit; `igcam-batch audit INPUT {output}` starts one")
+    if record.state != "finished":
+        raise InputError(f"{output}: its audit is not finished ({record.state}); the same audit again goes on with it")
+    return record
 
 
 def _any(failures: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -104,12 +110,13 @@ def _files(groups: Iterable[pa.Table], file_size: int) -> Iterator[tuple[bytes, 
 def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in fewer tables; none of no rows, unless that is all there is."""
     waiting: list[pa.Table] = []
-    rows = size = 0
+    rows = size = groups = 0
     for table in tables:
         waiting.append(table)
         rows, size = rows + len(table), size + table.nbytes
         if rows >= _ROWS_PER_GROUP or size >= _BYTES_PER_GROUP:
             yield pa.concat_tables(waiting)
+            groups += 1
             waiting, rows, size = [], 0, 0
-    if waiting:
+    if rows or (waiting and not groups):
         yield pa.concat_tables(waiting)

@@ -1,4 +1,4 @@
-"""Decoding, which is faster than explaining, waits for it, instead of filling memory or the disk with decoded images."""
+"""Decoding, which is faster than explaining, waits for it, and does not fill memory or the disk meanwhile."""
 
 import json
 import os
@@ -12,9 +12,7 @@ STORE = 80 * 2**20  # bytes; Ray wants no less
 IMAGES, OF_EACH = 512, 3 * 384 * 384  # bytes, decoded
 
 
-def test_decoded_shards_neither_fill_the_object_store_nor_spill(
-    pictures: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_decoded_shards_neither_fill_the_object_store_nor_spill(pictures: Callable[..., Path], tmp_path: Path) -> None:
     images = pictures("000.png")
     for number in range(1, IMAGES):
         shutil.copy(images / "000.png", images / f"{number:03}.png")

@@ -9,6 +9,7 @@ import pytest
 import ray
 from PIL import Image
 from ray.util import placement_group, remove_placement_group
+from slow_jpeg import slow_jpeg
 
 from igcam_batch.audit.cluster import Replicas
 from igcam_batch.audit.estimate import Estimate, Sample, _measure
@@ -69,6 +70,19 @@ def test_no_image_is_lost_to_the_warm_up_where_there_are_few(
     ran = run("plan", pictures(*(f"{number}.png" for number in range(images))), tmp_path / "out", *MODEL)
     assert ran.code == 0, ran.err
     assert f"measured on {min(images, 8)} image" in ran.out
+
+
+@pytest.mark.xdist_group("ray")
+def test_it_does_not_wait_for_an_image_whose_decoding_does_not_end(
+    run: Callable[..., Any], tmp_path: Path, ray_cluster: None
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "slow.jpg").write_bytes(slow_jpeg(60_000))
+    ran = run("plan", tmp_path / "images", tmp_path / "out", *MODEL, "--decode-timeout", 2)
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1] == (
+        "igcam-batch: decoding 1 image took longer than --decode-timeout 2 s for each; --sample 0 plans without them"
+    )
 
 
 @pytest.mark.xdist_group("ray")
