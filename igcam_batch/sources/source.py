@@ -32,13 +32,13 @@ class Notes:
         self._first: dict[str, str] = {}
 
     def add(self, what: str, example: str) -> None:
-        """One more `what`, a plural as '3 ... ' precedes it; `example` names the file and the place."""
+        """One more `what`, in the plural; `example` names the file and the place."""
         self._count[what] += 1
         self._first.setdefault(what, example)
 
     def lines(self) -> list[str]:
         """A line for each kind; what a terminal would obey, in the name of a file or a class, is a blank."""
-        lines = [f"{count} {what}; the first: {self._first[what]}" for what, count in self._count.items()]
+        lines = [f"{what}: {count:,}; the first: {self._first[what]}" for what, count in self._count.items()]
         return ["".join(char if char.isprintable() else " " for char in line) for line in lines]
 
 

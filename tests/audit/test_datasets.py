@@ -112,7 +112,7 @@ def test_what_is_odd_about_a_dataset_is_told_once_and_recorded(
     file.write_text(json.dumps(content))
     output = audit_here(root, target="labels").output
     [note] = json.loads((Path(output) / "run.json").read_text())["notes"]
-    assert note.startswith("1 boxes have no area in their image and are left out; the first: ")
+    assert note.startswith("boxes have no area in their image and are left out: 1; the first: ")
     assert igcam_batch.read_scores(output)["ebpg"].to_pylist()[0] is None
 
 

@@ -62,4 +62,4 @@ def test_ids_uris_labels_and_columns_of_a_manifest_are_text_and_no_path_of_a_fil
 def test_a_note_does_not_move_the_cursor() -> None:
     notes = Notes()
     notes.add("boxes", "a\x1b[2J\nb\u202e")
-    assert notes.lines() == ["1 boxes; the first: a [2J b "]
+    assert notes.lines() == ["boxes: 1; the first: a [2J b "]

@@ -161,8 +161,8 @@ class TestOddities:
         uri = f"{root}/annotations/instances_val2017.json"
         assert row.labels == ("cat",)
         assert notes.lines() == [
-            f"1 annotations are of images that the file does not have; the first: {uri}: annotation 5: image 99",
-            f"1 annotations have no category and are left out; the first: {uri}: annotation 6: category 55",
+            f"annotations are of images that the file does not have: 1; the first: {uri}: annotation 5: image 99",
+            f"annotations have no category and are left out: 1; the first: {uri}: annotation 6: category 55",
         ]
 
     @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ class TestOddities:
         [row] = rows(root, notes)
         assert (row.labels, [box.label for box in row.boxes]) == (("dog", "cat"), ["cat"])
         [line] = notes.lines()
-        assert line.startswith("1 boxes have no area in their image and are left out; the first: ")
+        assert line.startswith("boxes have no area in their image and are left out: 1; the first: ")
         assert "instances_val2017.json: annotation 4 of 000000000001.jpg: bbox" in line
 
     @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b.jpg"])

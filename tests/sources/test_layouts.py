@@ -115,11 +115,11 @@ class TestFindLayout:
         notes = Notes()
         assert find_layout(find_place(str(hub)), notes) == "parquet"
         [line] = notes.lines()
-        assert line.startswith("1 images lie beside the parquet files and are left out (--layout folder takes them)")
+        assert line.startswith("images lie beside the parquet files and are left out (--layout folder takes them): 1;")
         assert find_layout(find_place(str(classes))) == "imagefolder"
 
     def test_says_that_classes_are_lost_where_images_lie_above_them(self, dataset):
         notes = Notes()
         assert find_layout(find_place(dataset("banner.png", "cat/a.png", "dog/b.png").root), notes) == "folder"
         [line] = notes.lines()
-        assert line.startswith("2 images in sub-directories have no label (--layout imagefolder gives them theirs)")
+        assert line.startswith("images in sub-directories have no label (--layout imagefolder gives them theirs): 2;")

@@ -40,7 +40,7 @@ def test_links_that_lead_out_are_counted_each_once_and_one_is_named(
     (images / "sub" / "e.png").symlink_to("../../elsewhere/2.png")
     found, said = read(find_place(str(images)))
     assert found == ["a.png", "d.png", "sub/b.png"]
-    assert said[-1] == f"3 {SAID}; the first: {images}/c.png"
+    assert said[-1] == f"{SAID}: 3; the first: {images}/c.png"
     ids, notes = read(find_place(str(images), follow_links=True))
     assert ids == ["a.png", "c.png", "d.png", "more/1.png", "more/2.png", "sub/b.png", "sub/e.png"]
     assert not any(SAID in note for note in notes)
@@ -67,8 +67,8 @@ def test_annotations_of_voc_and_coco_are_not_read_out_of_input(tmp_path: Path, e
     xml.rename(elsewhere / "1.xml")
     xml.symlink_to(elsewhere / "1.xml")
     notes = read(find_place(str(voc)))[1]
-    assert any(line.startswith(f"1 {SAID}") for line in notes)
-    assert any(line.startswith("1 images have no annotation") for line in notes)
+    assert any(line.startswith(f"{SAID}: 1;") for line in notes)
+    assert any(line.startswith("images have no annotation: 1;") for line in notes)
     coco = as_coco(tmp_path / "coco")
     instances = coco / "annotations" / "instances_val2017.json"
     instances.rename(elsewhere / "instances.json")

@@ -137,7 +137,7 @@ class TestRows:
         found = [row for table in manifest_tables(find_place(str(path)), notes) for row in table.to_pylist()]
         assert [[box["label"] for box in row["boxes"]] for row in found] == [["cat"], ["cat"]]
         [line] = notes.lines()
-        assert line.startswith("1 boxes have no area in their image and are left out; the first: ")
+        assert line.startswith("boxes have no area in their image and are left out: 1; the first: ")
         assert f"{path}: {'line' if kind == 'jsonl' else 'row'} 2: 'dog' " in line
 
 

@@ -135,7 +135,7 @@ class TestOddities:
         assert (first.labels, second.labels, second.boxes) == (("cat", "dog"), ("dog",), ())
         shown = ", ".join(f"{side:g}" for side in sides)
         assert notes.lines() == [
-            f"2 boxes have no area in their image and are left out; the first: {root}/Annotations/a.xml: object 'dog': "
+            f"boxes have no area in their image and are left out: 2; the first: {root}/Annotations/a.xml: object 'dog': "
             f"bndbox {shown}"
         ]
 
@@ -154,8 +154,8 @@ class TestOddities:
         notes = Notes()
         assert [row.image_id for row in rows(root, notes)] == ["JPEGImages/b.jpg", "JPEGImages/c.jpg"]
         assert notes.lines() == [
-            f"2 images have no annotation; the first: {root}/JPEGImages/b.jpg",
-            f"1 annotations have no image in JPEGImages/; the first: {root}/Annotations/a.xml",
+            f"images have no annotation: 2; the first: {root}/JPEGImages/b.jpg",
+            f"annotations have no image in JPEGImages/: 1; the first: {root}/Annotations/a.xml",
         ]
 
     def test_only_xml_files_are_annotations_whatever_the_case_of_their_suffix(self, devkit):
@@ -165,4 +165,4 @@ class TestOddities:
         notes = Notes()
         found = rows(root, notes)
         assert [(row.labels, row.problem) for row in found] == [(("cat",), None), ((), None)]
-        assert notes.lines()[0].startswith("1 images have no annotation")
+        assert notes.lines()[0].startswith("images have no annotation: 1;")

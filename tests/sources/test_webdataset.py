@@ -186,7 +186,7 @@ class TestSamples:
         found = rows(shards(**{"a.tar": {"1.jpg": b"a", "2.jpg": b"b", "1.cls": b"0", "2.cls": b"1"}}), notes)
         assert [row.labels for row in found] == [(), ()]
         [line] = notes.lines()
-        assert line.startswith("2 annotations stand apart from an image of their name")
+        assert line.startswith("annotations stand apart from an image of their name and are left out: 2;")
         assert line.endswith("a.tar: 1.cls")
 
     def test_leave_out_boxes_without_area_and_labels_that_are_none(self, shards):
@@ -195,4 +195,4 @@ class TestSamples:
         said = json.dumps({"labels": ["cat", None], "boxes": [box]}).encode()
         [row] = rows(shards(**{"a.tar": {"1.jpg": b"a", "1.json": said}}), notes)
         assert (row.labels, row.boxes) == (("cat",), ())
-        assert "1 boxes have no area" in notes.lines()[0]
+        assert "boxes have no area in their image and are left out: 1;" in notes.lines()[0]
