@@ -108,7 +108,7 @@ class Explainer:
         """Run the images (B, 3, H, W) through the model once."""
         images = self._network.laid_out(images)
         made = self._network.forward(images, pixels=self._pixels)
-        return Prediction(images, made.scores.detach(), made.logits, made)
+        return Prediction(images, self._network.scores(made.logits), made.logits, made)
 
     def explain(self, prediction: Prediction, targets: Tensor) -> dict[MethodName, Explanation]:
         """Explain the targets of every image of a prediction, whose graph is used up by it.

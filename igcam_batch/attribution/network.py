@@ -28,14 +28,14 @@ class Pass:
     Attributes:
         inputs: (n, 3, H, W).
         activations: (n, N, u, v); in the autograd graph, unless the head has a closed form.
-        scores: (n, C) float32, what is differentiated: logits or probabilities.
+        outputs: (n, C), the logits as the model gave them; in the same graph.
         logits: (n, C) float32, detached.
         reach: how far down gradients go.
     """
 
     inputs: Tensor
     activations: Tensor
-    scores: Tensor
+    outputs: Tensor
     logits: Tensor
     reach: Reach
 
@@ -82,7 +82,7 @@ class Network:
             activations, logits = self._split(inputs, reach)
         if not self._head_is_known:
             self._head, self._head_is_known = pooled_linear_weights(activations, logits), True
-        return Pass(inputs, activations, self.scores(logits), logits.detach().float(), reach)
+        return Pass(inputs, activations, logits, logits.detach().float(), reach)
 
     def gradients(self, made: Pass, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Gradients of the targets' scores, which use up the graph of a pass.
@@ -99,16 +99,22 @@ class Network:
         """
         if made.reach == "none":
             return self._closed_form(made, targets), None
-        chosen = _chosen(made.scores, targets)
+        slopes, exponents = self._slopes(made.logits, targets), None
+        if made.outputs.dtype == torch.float16 and self._score == "probability":
+            slopes, exponents = _in_range(slopes)
+        slopes = slopes.to(made.outputs)
         if made.reach == "all":
+            places, last = (made.activations, made.inputs), len(slopes) - 1
             pairs = [
-                torch.autograd.grad(
-                    made.scores, (made.activations, made.inputs), of_k, retain_graph=True, materialize_grads=True
-                )
-                for of_k in chosen
+                torch.autograd.grad(made.outputs, places, of_k, retain_graph=k < last, materialize_grads=True)
+                for k, of_k in enumerate(slopes)
             ]
-            return torch.stack([pair[0] for pair in pairs], 1), torch.stack([pair[1] for pair in pairs], 1)
-        return self._through_head(made.scores, made.activations, chosen), None
+            found = [torch.stack(of_place, 1) for of_place in zip(*pairs, strict=True)]
+        else:
+            found = [self._through_head(made.outputs, made.activations, slopes)]
+        if exponents is not None:
+            found = [torch.ldexp(gradients.float(), exponents[..., None, None, None]) for gradients in found]
+        return found[0], found[1] if made.reach == "all" else None
 
     def class_weights(self, targets: Tensor) -> Tensor | None:
         """(n, K) -> (n, K, N), the linear head's weights; None for any other head. Known after the first pass."""
@@ -149,27 +155,33 @@ class Network:
         """y: (..., C) logits as they are, or as probabilities; float32."""
         return logits.float() if self._score == "logit" else confidences(logits, self.confidence)
 
+    def _slopes(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """∂y_c/∂z, z being the logits: (n, C) and (n, K) -> (K, n, C) float32."""
+        chosen = _chosen(logits, targets)
+        if self._score == "logit":
+            return chosen
+        logits = logits.clone().requires_grad_()
+        with torch.enable_grad():
+            scores = self.scores(logits)
+        return torch.stack(_one_by_one(scores, logits, chosen))
+
     def _closed_form(self, made: Pass, targets: Tensor) -> Tensor:
         """∂y_c/∂A_k = Σ_j ∂y_c/∂z_j · W_jk / (uv), z being the logits."""
         weights = self.class_weights(targets)
         assert weights is not None
         assert self._head is not None
         if self._score == "probability":
-            logits = made.logits.clone().requires_grad_()
-            with torch.enable_grad():
-                scores = self.scores(logits)
-            slopes = torch.stack(_one_by_one(scores, logits, _chosen(scores, targets)), 1)
-            weights = slopes @ self._head
+            weights = self._slopes(made.logits, targets).transpose(0, 1) @ self._head
         rows, columns = made.activations.shape[-2:]
         return (weights / (rows * columns))[..., None, None].expand(*weights.shape, rows, columns)
 
-    def _through_head(self, scores: Tensor, activations: Tensor, chosen: Tensor) -> Tensor:
+    def _through_head(self, outputs: Tensor, activations: Tensor, slopes: Tensor) -> Tensor:
         """(n, K, N, u, v), by one batched backward pass of the head; by K where an operation has no batched one."""
-        if len(chosen) == 1 or self._gradients_batch is False:
-            return torch.stack(_one_by_one(scores, activations, chosen), 1)
+        if len(slopes) == 1 or self._gradients_batch is False:
+            return torch.stack(_one_by_one(outputs, activations, slopes), 1)
         try:
             found = torch.autograd.grad(
-                scores, activations, chosen, is_grads_batched=True, retain_graph=self._gradients_batch is None
+                outputs, activations, slopes, is_grads_batched=True, retain_graph=self._gradients_batch is None
             )[0]
         except torch.OutOfMemoryError:
             raise
@@ -177,7 +189,7 @@ class Network:
             if self._gradients_batch:
                 raise
             self._gradients_batch = False
-            return torch.stack(_one_by_one(scores, activations, chosen), 1)
+            return torch.stack(_one_by_one(outputs, activations, slopes), 1)
         self._gradients_batch = True
         return found.transpose(0, 1)
 
@@ -200,20 +212,29 @@ def _memory_format(model: nn.Module) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def _chosen(scores: Tensor, targets: Tensor) -> Tensor:
-    """(n, C), (n, K) -> (K, n, C): 1 at each target's score, 0 elsewhere and where there is no target."""
-    chosen = scores.new_zeros((*targets.shape, scores.shape[1]))
+def _chosen(logits: Tensor, targets: Tensor) -> Tensor:
+    """(n, C), (n, K) -> (K, n, C): 1 at each target, 0 elsewhere and where there is no target."""
+    chosen = logits.new_zeros((*targets.shape, logits.shape[1]))
     chosen.scatter_(2, targets.clamp_min(0).unsqueeze(2), (targets != NO_TARGET).unsqueeze(2).to(chosen))
     return chosen.transpose(0, 1)
 
 
-def _one_by_one(scores: Tensor, place: Tensor, chosen: Tensor) -> list[Tensor]:
-    """K times the gradient of the chosen scores at `place`, one backward pass each."""
-    last = len(chosen) - 1
+def _one_by_one(outputs: Tensor, place: Tensor, slopes: Tensor) -> list[Tensor]:
+    """K times the gradient at `place`, for each of the slopes (K, n, C) at the outputs, one backward pass each."""
+    last = len(slopes) - 1
     return [
-        torch.autograd.grad(scores, place, of_k, retain_graph=k < last, materialize_grads=True)[0]
-        for k, of_k in enumerate(chosen)
+        torch.autograd.grad(outputs, place, of_k, retain_graph=k < last, materialize_grads=True)[0]
+        for k, of_k in enumerate(slopes)
     ]
+
+
+def _in_range(slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """Slopes whose highest is 1 to 2 for each target, and the powers of two that they were divided by, (n, K).
+
+    Those of a probability near 0 or 1 are less than float16 can hold.
+    """
+    exponents = torch.frexp(slopes.abs().amax(-1)).exponent - 1
+    return torch.ldexp(slopes, -exponents.unsqueeze(-1)), exponents.T
 
 
 def check_targets(targets: Tensor, classes: int) -> None:

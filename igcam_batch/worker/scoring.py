@@ -170,7 +170,7 @@ class Scorer:
             self._explainer.batch_size,
         )
         measured = evaluate(metrics, explained, self._explainer.confidence, settings)
-        return measured | {"score": prediction.scores.detach()[where, classes], "confidence": before}
+        return measured | {"score": prediction.scores[where, classes], "confidence": before}
 
     def _upsampled(self, explanations: Explanations, places: Sequence[_Place]) -> Tensor:
         """(n, H, W): some maps at the input's size."""

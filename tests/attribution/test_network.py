@@ -147,7 +147,16 @@ def test_a_head_known_in_closed_form_costs_no_graph(precision: PrecisionName) ->
     assert network.head is not None
     made = network.forward(IMAGES)
     assert not made.activations.requires_grad
-    assert not made.scores.requires_grad
+    assert not made.outputs.requires_grad
+
+
+def test_gradients_at_the_inputs_let_the_graph_go_that_they_used_up() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6272, 3))
+    network = Network(model.eval(), "2", "logit", "softmax", "fp32")
+    made = network.forward(torch.rand(2, 3, 32, 32), pixels=True)
+    network.gradients(made, torch.tensor([[0, 1], [2, 0]]))
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        network.gradients(made, torch.tensor([[0, 1], [2, 0]]))
 
 
 def test_a_linear_head_whose_weights_change_between_audits_is_read_anew() -> None:

@@ -1,5 +1,6 @@
 """Half precision on a real pretrained network and real photographs, against full."""
 
+import copy
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,3 +97,34 @@ def test_folded_batch_norms_change_nothing_but_rounding() -> None:
     found = explained(model, "fp32")
     for method in METHODS:
         assert relative_error(found[method], full()[method]).max() < 1e-4
+
+
+@pytest.mark.parametrize("sure", [0, 12, 20])  # of a class: 1 - p is 0.999, 0.1 and 1e-5
+def test_float16_holds_the_slopes_of_probabilities_near_0_and_1(sure: float) -> None:
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Flatten(), nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, 1000))
+    model = nn.Sequential(nn.Conv2d(3, 32, 3, stride=4, padding=1), nn.ReLU(), *head)
+    for module in model:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+    with torch.no_grad():
+        model[-1].bias.zero_()[7] = sure
+    half = copy.deepcopy(model.eval().requires_grad_(False))
+    prepare_for_half_precision(half, torch.float16)
+    images, targets = torch.randn(4, 3, 28, 28), torch.tensor([[7, 5]] * 4)
+
+    def maps(network: nn.Module, precision: PrecisionName) -> Tensor:
+        explainer = Explainer(
+            network,
+            "1",
+            methods=["integrated-grad-cam"],
+            along=RULES["riemann"](8),
+            baselines=[torch.zeros(3, 28, 28)],
+            score="probability",
+            confidence="softmax",
+            batch_size=8,
+            precision=precision,
+        )
+        return explainer.explain(explainer.predict(images), targets)["integrated-grad-cam"].maps
+
+    assert relative_error(maps(half, "fp16"), maps(model, "fp32")).max() < 0.05
