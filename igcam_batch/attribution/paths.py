@@ -73,8 +73,8 @@ def integrate(
     every = torch.arange(len(next(iter(totals.values()))))
     for some, slices in slices_at(places[places < 1], every):
         for name, rule in rules.items():
-            weights = torch.tensor([rule.weight_at(place) for place in some], dtype=torch.float32)
-            totals[name] += torch.einsum("t,tbkuv->bkuv", weights.to(totals[name].device), slices[name])
+            for place, values in zip(some, slices[name], strict=True):
+                totals[name].add_(values, alpha=rule.weight_at(place))  # a number, not a copy that a GPU would wait for
     return {
         name: Integral(total, torch.full(total.shape[:2], len(rules[name].nodes), device=total.device))
         for name, total in totals.items()

@@ -20,6 +20,8 @@ from igcam_batch.metrics.localisation import bbox, ebpg, pointing_game
 from igcam_batch.metrics.stability import Shift, sensitivity
 from igcam_batch.names import MetricName, metric_column
 
+LOCALISATION: frozenset[MetricName] = frozenset({"ebpg", "bbox", "pointing-game"})
+"""The metrics that ask where the objects are."""
 _MASKED: dict[MetricName, Callable[[Tensor, Tensor], Tensor]] = {
     "drop": drop,
     "increase": increase,

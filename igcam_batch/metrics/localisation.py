@@ -99,9 +99,13 @@ def box_mask(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
 
     A pixel belongs to a box when its centre does.
     """
-    rows = torch.arange(size[0]).unsqueeze(1) + 0.5
-    columns = torch.arange(size[1]).unsqueeze(0) + 0.5
     mask = torch.zeros(size, dtype=torch.bool)
     for left, top, right, bottom in boxes:
-        mask |= (left <= columns) & (columns < right) & (top <= rows) & (rows < bottom)
+        rows = slice(_first_at(top, size[0]), _first_at(bottom, size[0]))
+        mask[rows, _first_at(left, size[1]) : _first_at(right, size[1])] = True
     return mask
+
+
+def _first_at(place: float, count: int) -> int:
+    """The first of so many pixels in a row whose centre does not lie before a place; `count` where none is."""
+    return math.ceil(min(max(place, 0.0), float(count)) - 0.5)

@@ -14,7 +14,7 @@ from igcam_batch.attribution.explainer import Explainer, Explanation, Prediction
 from igcam_batch.attribution.network import confidences
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.config import AuditConfig, BaselineImage
-from igcam_batch.metrics.evaluate import Explained, MetricSettings, evaluate
+from igcam_batch.metrics.evaluate import LOCALISATION, Explained, MetricSettings, evaluate
 from igcam_batch.metrics.localisation import box_mask
 from igcam_batch.metrics.stability import Shift
 from igcam_batch.models import ClassNames, LoadedModel
@@ -147,18 +147,13 @@ class Scorer:
         classes = torch.tensor([target.index for target in targets], device=device)
         images = prediction.images[where]
         before = confidences(prediction.logits, self._confidence)[where, classes]
-        objects = torch.zeros(len(places), *self._size, dtype=torch.bool, device=device)
-        for index, ((b, _, _), target) in enumerate(zip(places, targets, strict=True)):
-            found = self._objects(batch.rows[b], target)
-            if found is not None:
-                objects[index] = found.to(device)
         start = baseline_images(self._start, images).expand_as(images) if "insertion" in metrics else None
         explained = Explained(
             maps=self._upsampled(batch.explanations, places),
             images=images,
             classes=classes,
             confidences=before,
-            objects=objects,
+            objects=self._objects(batch, places).to(device),
             fill=baseline_images(self._fill, images).expand_as(images),
             insertion_start=start,
             of_shifted={by: self._upsampled(found, places) for by, found in batch.of_shifted.items()},
@@ -182,24 +177,25 @@ class Scorer:
             return maps
         return F.adaptive_avg_pool2d(maps.unsqueeze(1), self._map_shape).squeeze(1)
 
-    def _objects(self, row: Mapping[str, Any], target: ChosenTarget) -> Tensor | None:
-        """(H, W) bool: the union of the target's objects, by their boxes or their outlines, in the model's input.
+    def _objects(self, batch: ExplainedBatch, places: Sequence[_Place]) -> Tensor:
+        """(n, H, W) bool: where the targets are, each drawn once for all methods; nowhere, if no metric asks."""
+        drawn: dict[tuple[int, int], int] = {}
+        order = [drawn.setdefault((b, k), len(drawn)) for b, k, _ in places]
+        objects = torch.zeros(len(drawn), *self._size, dtype=torch.bool)
+        if not LOCALISATION.isdisjoint(self._config.metric):
+            for (b, k), index in drawn.items():
+                self._draw(objects[index], batch.rows[b], batch.chosen[b][k])
+        return objects[order]
 
-        None where there are none.
-        """
-        if self._config.objects == "masks":
-            outlines = [
-                unpack(mask["bits"], self._size)
-                for mask in row["masks"] or ()
-                if self._classes.index(mask["label"]) == target.index
-            ]
-            return torch.from_numpy(np.any(outlines, axis=0)) if outlines else None
-        boxes = [
-            [box[side] for side in SIDES]
-            for box in row["boxes"] or ()
-            if self._classes.index(box["label"]) == target.index
-        ]
-        return box_mask(boxes, self._size) if boxes else None
+    def _draw(self, where: Tensor, row: Mapping[str, Any], target: ChosenTarget) -> None:
+        """Add the target's objects, by their boxes or their outlines, in the model's input, to (H, W) bool."""
+        column = "masks" if self._config.objects == "masks" else "boxes"
+        for found in row[column] or ():
+            if self._classes.index(found["label"]) == target.index:
+                if column == "masks":
+                    where |= torch.from_numpy(unpack(found["bits"], self._size))
+                else:
+                    where |= box_mask([[found[side] for side in SIDES]], self._size)
 
 
 def _of_places(explanations: Explanations, places: Sequence[_Place], bring: Callable[[Tensor], Tensor]) -> Tensor:

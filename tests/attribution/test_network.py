@@ -151,7 +151,8 @@ def test_a_head_known_in_closed_form_costs_no_graph(precision: PrecisionName) ->
 
 
 def test_gradients_at_the_inputs_let_the_graph_go_that_they_used_up() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6272, 3))
+    trunk = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    model = nn.Sequential(*trunk, nn.ReLU(), nn.Flatten(), nn.Linear(6272, 3))
     network = Network(model.eval(), "2", "logit", "softmax", "fp32")
     made = network.forward(torch.rand(2, 3, 32, 32), pixels=True)
     network.gradients(made, torch.tensor([[0, 1], [2, 0]]))

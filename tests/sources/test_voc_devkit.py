@@ -135,8 +135,8 @@ class TestOddities:
         assert (first.labels, second.labels, second.boxes) == (("cat", "dog"), ("dog",), ())
         shown = ", ".join(f"{side:g}" for side in sides)
         assert notes.lines() == [
-            f"boxes have no area in their image and are left out: 2; the first: {root}/Annotations/a.xml: object 'dog': "
-            f"bndbox {shown}"
+            "boxes have no area in their image and are left out: 2; the first: "
+            f"{root}/Annotations/a.xml: object 'dog': bndbox {shown}"
         ]
 
     def test_a_box_that_reaches_over_the_border_is_kept(self, devkit):
