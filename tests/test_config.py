@@ -356,6 +356,7 @@ HOW_FAST_OR_WHERE: dict[str, Any] = {
     "fail-on-error": True,
     "retry-failures": True,
     "decode-timeout": 5,
+    "decode-cpus": 5,
     "deadline": 60.0,
     "startup-timeout": 5,
 }

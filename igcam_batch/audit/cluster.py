@@ -37,7 +37,7 @@ class Replicas:
         cpus: of each replica, as Ray accounts for them.
         threads: torch's threads in each replica, or None for its default.
         decode_cpus: of each decoding task; other than `cpus`, or Ray Data would run both in one process.
-        decoders: how many images' shards are decoded at once, or None for as many as there are CPUs.
+        decoders: how many shards' images are decoded at once.
     """
 
     least: int
@@ -46,7 +46,7 @@ class Replicas:
     cpus: float
     threads: int | None
     decode_cpus: float
-    decoders: int | None
+    decoders: int
 
     @property
     def need(self) -> tuple[str, float]:
@@ -163,7 +163,20 @@ def plan_replicas(
             f"{wanted}: needs {needed}; the cluster has {has} on {nodes} and {cpus}; --gpus-per-worker 0 runs on CPUs"
         )
     least, most = config.worker_range or (there, there)
-    return Replicas(least, most, gpus, cpus=0, threads=None, decode_cpus=1, decoders=None)
+    decoders = config.decode_cpus or _cpus_beside(most * gpus)
+    return Replicas(least, most, gpus, cpus=0, threads=None, decode_cpus=1, decoders=decoders)
+
+
+def _cpus_beside(gpus: float) -> int:
+    """The CPUs there are, and for GPUs that are still to come as many as the nodes have beside those that are here.
+
+    With more decoding than that an autoscaler would start nodes, GPUs and all, until it knows how slow explaining is.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    with_gpus = [node for node in nodes if node.get("GPU")]
+    there, beside = (sum(node.get("CPU", 0.0) for node in some) for some in (nodes, with_gpus))
+    gpus_there = sum(node["GPU"] for node in with_gpus)
+    return max(1, int(there + beside / gpus_there * max(0.0, gpus - gpus_there)))
 
 
 def _least_of(config: AuditConfig) -> int:
@@ -181,7 +194,7 @@ def that_fit(replicas: Replicas, pieces: int) -> Replicas:
     else:
         there = sum(int(cpus / replicas.cpus) for cpus in of_nodes("CPU"))
     most = max(1, min(replicas.most, pieces))
-    decoders = replicas.decoders and min(replicas.decoders, pieces)
+    decoders = min(replicas.decoders, pieces)
     return replace(replicas, least=max(1, min(replicas.least, most, there)), most=most, decoders=decoders)
 
 

@@ -54,7 +54,7 @@ class Sample:
         rows: of scores that the others gave.
         explaining: seconds of the device for an image.
         decoding: seconds of a CPU for an image.
-        loading: seconds until the model was there.
+        loading: seconds until a process and the model in it were there.
         bytes: of an image's rows in the tables.
     """
 
@@ -79,7 +79,6 @@ class Estimate:
         shard_size: images in a shard.
         layer: that would be explained.
         replicas: that it would run on.
-        cpus: that the cluster has.
         sample: what was measured; None where nothing was explained.
     """
 
@@ -89,7 +88,6 @@ class Estimate:
     shard_size: int
     layer: str
     replicas: Replicas
-    cpus: float
     sample: Sample | None
 
     @property
@@ -99,7 +97,7 @@ class Estimate:
 
 
 def seconds(found: Sample, images: int, replicas: int) -> float:
-    """How long so many replicas take for some images, from loading the model on."""
+    """How long so many replicas take for some images, from being started on."""
     return found.loading + images * found.explaining / replicas
 
 
@@ -171,8 +169,7 @@ def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
         if rows is not None:
             with reserved(*replicas.need, config.startup_timeout, progress.warned) as room:
                 found = _measured(work, replicas, room, rows, min(sample, frozen.images))
-    cpus = sum(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
-    return Estimate(frozen.images, frozen.layout, frozen.remaining, size, model.layer, replicas, cpus, found)
+    return Estimate(frozen.images, frozen.layout, frozen.remaining, size, model.layer, replicas, found)
 
 
 def _draft(config: AuditConfig, model: LoadedModel, place: Place, output: Store, store: Store) -> _Frozen:
@@ -199,8 +196,11 @@ def _measured(work: Work, replicas: Replicas, room: PlacementGroup, rows: pa.Tab
     task = ray.remote(num_cpus=replicas.cpus, num_gpus=replicas.gpus, scheduling_strategy=there, max_retries=0)(
         _measure
     )
+    began = time.perf_counter()
     try:
-        return Sample(**ray.get(task.remote(work, replicas.gpus, replicas.threads, to_ipc(rows), count)))
+        found = ray.get(task.remote(work, replicas.gpus, replicas.threads, to_ipc(rows), count))
+        elapsed = time.perf_counter() - began
+        return Sample(loading=elapsed - found.pop("busy"), **found)
     except RayTaskError as error:
         if isinstance(error.cause, InputError | IncompleteError):
             raise type(error.cause)(str(error.cause)) from None
@@ -218,9 +218,8 @@ def _measure(work: Work, gpus: float, threads: int | None, manifest: bytes, meas
     from igcam_batch.audit.replica import set_up
     from igcam_batch.worker.read import read_shard
 
-    began = time.perf_counter()
-    _, explain = set_up(work, gpus, threads)
-    loading = time.perf_counter() - began
+    device, explain = set_up(work, gpus, threads)
+    ready = time.perf_counter()
     settings, rows = work.settings(), from_ipc(manifest)
 
     decoding_thread = ThreadPoolExecutor(1)  # C code cannot be interrupted, but it need not be waited for
@@ -236,10 +235,11 @@ def _measure(work: Work, gpus: float, threads: int | None, manifest: bytes, meas
                 f"{settings.decode_timeout:g} s for each; --sample 0 plans without them"
             ) from None
 
-    explain.tables(read(rows.slice(0, _WARM_UP)))
+    warm = read(rows.slice(0, _WARM_UP))
     began = time.perf_counter()
     decoded = read(rows.slice(len(rows) - measured))
     decoding = time.perf_counter() - began
+    explain.tables(decoded if device == "cuda" else warm)  # GPUs' libraries begin anew with each shape of a batch
     found = explain.tables(decoded)
     images = decoded.piece.images
     scored = max(1, images - len(found.failures))
@@ -250,6 +250,6 @@ def _measure(work: Work, gpus: float, threads: int | None, manifest: bytes, meas
         "rows": len(found.scores),
         "explaining": found.seconds / scored,
         "decoding": decoding / images,
-        "loading": loading,
+        "busy": time.perf_counter() - ready,
         "bytes": sum(max(0, len(to_parquet(table)) - _FILE_BYTES) for table in (found.scores, found.heatmaps)) / images,
     }

@@ -46,8 +46,11 @@ def _of_sample(found: Estimate, sample: Sample, price: float | None) -> Iterator
         yield f"at {price:g} for a worker-hour: about {cost:{'.2f' if cost >= 1 else '.2g'}}"
     yield f"tables: about {size_in_words(size_of_tables(sample, found.remaining, found.shard_size))}"
     needed = decoding_cpus(sample, replicas.most)
-    if replicas.gpus and needed > found.cpus:
-        yield f"decoding would need {needed} CPUs to keep up with them, and the cluster has {found.cpus:g}"
+    if replicas.gpus and needed > replicas.decoders:
+        yield (
+            f"decoding would need {needed} CPUs to keep up with them, and has {replicas.decoders}; of a cluster that "
+            f"grows, --decode-cpus {needed} asks for them"
+        )
 
 
 def _pace(of_each: float) -> str:

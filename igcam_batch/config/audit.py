@@ -195,6 +195,14 @@ class AuditConfig(BaseModel):
         affects_results=False,
         allow_inf_nan=False,
     )
+    decode_cpus: int | None = _flag(
+        None,
+        "CPUs that decode at a time beside GPUs, for which nodes may join  [default: those there are beside the GPUs]",
+        metavar="N",
+        affects_results=False,
+        ge=1,
+        le=1_000_000,
+    )
     startup_timeout: float = _flag(
         600,
         "how long GPUs, or CPUs, are waited for that the cluster does not have yet",

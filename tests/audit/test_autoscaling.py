@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ray._raylet import GcsClient
+from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray_heads import Head, free_ports, ray_head
 
 import igcam_batch
@@ -15,12 +18,12 @@ from igcam_batch.cli.main import EXIT_STOPPED
 
 pytestmark = pytest.mark.xdist_group("autoscaling")
 TESTS = Path(__file__).parents[1]
-MOST_NODES = 2
+MOST_NODES = 3
 
 
 @pytest.fixture(scope="module")
 def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """A head without CPUs, and an autoscaler that may add two nodes of a CPU and a logical GPU."""
+    """A head without CPUs, and an autoscaler that may add three nodes of a CPU and a logical GPU."""
     session = tmp_path_factory.mktemp("ray")
     [gcs] = free_ports(1)
     worker = {"resources": {"CPU": 1, "GPU": 1, "object_store_memory": 200 << 20}, "node_config": {}}
@@ -61,10 +64,17 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield head
 
 
+def nodes_with_gpus(head: Head) -> int:
+    """How many there are now."""
+    nodes = GcsClient(head.address).get_all_node_info().values()
+    return sum(node.state == GcsNodeInfo.ALIVE and node.resources_total.get("GPU", 0) > 0 for node in nodes)
+
+
 def begun(head: Head, images: Path, output: Path, *flags: str) -> "subprocess.Popen[str]":
     settings = ("--model", "factories:slow", "--steps", "20", "--shard-size", "2", "--batch-size", "1", *flags)
     command = [sys.executable, "-m", "igcam_batch", "audit", str(images), str(output), *settings]
-    environment = os.environ | head.environment | {"RAY_ADDRESS": head.address}
+    often = {"RAY_DATA_MIN_GAP_BETWEEN_AUTOSCALING_REQUESTS": "1"}  # seconds
+    environment = os.environ | head.environment | often | {"RAY_ADDRESS": head.address}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -72,6 +82,20 @@ def audit(head: Head, images: Path, output: Path, *flags: str) -> "subprocess.Co
     with begun(head, images, output, *flags) as process:
         out, err = process.communicate(timeout=400)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def test_a_worker_has_one_node_started_and_no_more_while_it_runs(
+    growing: Head, pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Though it is busy all the time, and decoding, which has been quick until it first waits, could do more."""
+    images, most = pictures(*(f"{number:02}.png" for number in range(24))), 0
+    assert nodes_with_gpus(growing) == 0
+    with begun(growing, images, tmp_path / "out", "--workers", "1", "--gpus-per-worker", "1") as process:
+        while process.poll() is None:
+            most = max(most, nodes_with_gpus(growing))
+            time.sleep(0.5)
+    assert process.returncode == 0
+    assert most == 1
 
 
 def test_more_gpus_than_it_can_ever_have_are_refused_after_a_bounded_wait(

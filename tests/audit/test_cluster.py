@@ -38,6 +38,17 @@ def test_every_gpu_has_a_replica(nodes: Nodes) -> None:
     assert str(replicas) == "5 workers, 1 GPU each"
 
 
+def test_every_cpu_beside_gpus_decodes_and_those_that_come_with_further_gpus(nodes: Nodes) -> None:
+    nodes({"CPU": 4.0}, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 2.0})
+    assert plan().decoders == 20
+    assert plan(workers="1:10").decoders == 20 + 6 * 4
+    assert plan(workers="1:10", gpus_per_worker=0.5).decoders == 20 + 1 * 4
+    assert plan(workers=1).decoders == 20  # no node more is asked for than for the GPUs themselves
+    assert plan(workers=1, decode_cpus=64).decoders == 64
+    nodes({"CPU": 0.0, "GPU": 1.0})
+    assert plan().decoders == 1
+
+
 def test_gpus_that_are_not_there_are_refused_with_what_there_is(nodes: Nodes) -> None:
     nodes({"CPU": 8.0, "GPU": 2.0})
     with pytest.raises(InputError, match=r"--workers 3: needs 3 GPUs; the cluster has 2 GPUs on 1 node and 8 CPUs"):

@@ -126,9 +126,9 @@ def test_a_process_of_it_is_set_up_as_a_replica_is(
 
 def test_time_cost_and_size_follow_from_what_was_measured() -> None:
     config = load_config({"input": "in", "output": "out", "model": "torchvision:resnet50"})
-    replicas = Replicas(2, 8, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=None)
+    replicas = Replicas(2, 8, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=2)
     sample = Sample(8, 0, "", 8, explaining=0.05, decoding=0.02, loading=10, bytes=500)
-    found = Estimate(1_281_167, "imagefolder", 1_281_167, 1024, "layer4", replicas, cpus=2, sample=sample)
+    found = Estimate(1_281_167, "imagefolder", 1_281_167, 1024, "layer4", replicas, sample=sample)
     assert list(lines_of(config, found, price=2.0)) == [
         "1,281,167 images in 1,252 shards of 1,024, --layout imagefolder",
         "torchvision:resnet50, layer layer4: integrated-grad-cam, --rule riemann --steps 50, fp32",
@@ -136,13 +136,14 @@ def test_time_cost_and_size_follow_from_what_was_measured() -> None:
         "2 to 8 workers, 1 GPU each: about 2 h 13 min to 8 h 53 min; 17.8 worker-hours",  # 1281167 x 0.05 s
         "at 2 for a worker-hour: about 35.59",
         "tables: about 630.0 MiB",  # 1281167 x 500 bytes and 2 x 1252 files x 8000
-        "decoding would need 4 CPUs to keep up with them, and the cluster has 2",
+        "decoding would need 4 CPUs to keep up with them, and has 2; of a cluster that grows, --decode-cpus 4 asks for "
+        "them",
     ]
 
 
 def test_where_no_image_could_be_explained_nothing_is_estimated() -> None:
     config = load_config({"input": "in", "output": "out", "model": "torchvision:resnet50"})
-    replicas = Replicas(1, 1, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=None)
+    replicas = Replicas(1, 1, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=2)
     sample = Sample(8, 8, "truncated", 0, explaining=0, decoding=0.02, loading=10, bytes=0)
-    found = Estimate(100, "folder", 100, 10, "layer4", replicas, cpus=2, sample=sample)
+    found = Estimate(100, "folder", 100, 10, "layer4", replicas, sample=sample)
     assert list(lines_of(config, found, price=2.0))[2:] == ["none of the 8 images tried could be explained: truncated"]
