@@ -2,9 +2,11 @@
 
 import errno
 import os
+from pathlib import Path
 
+import ray
 import torch
-from factories import CLASSES, SmallCnn, small_cnn
+from factories import CLASSES, SmallCnn, slow, small_cnn
 from torch import Tensor, nn
 
 from igcam_batch import Classifier, Recipe
@@ -77,3 +79,24 @@ def only_in_the_driver() -> Classifier:
     if "IGCAM_TEST_DRIVER" not in os.environ:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/home/me/best.pth")
     return small_cnn()
+
+
+def no_device() -> Classifier:
+    """`factories_broken:no_device`: what a GPU raises that cannot be used, in every worker."""
+    if _is_actor():
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+    return small_cnn()
+
+
+def one_device() -> Classifier:
+    """`factories_broken:one_device`: the same, but for the first worker of a Ray session, which takes its time."""
+    if _is_actor():
+        try:
+            (Path(ray._private.worker._global_node.get_session_dir_path()) / "igcam-device").touch(exist_ok=False)
+        except FileExistsError:
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered") from None
+    return slow()
+
+
+def _is_actor() -> bool:
+    return ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None

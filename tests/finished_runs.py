@@ -49,6 +49,7 @@ def explain_here(
     pieces: Sequence[Piece],
     alone: bool,
     died: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> Iterator[Report]:
     """What `igcam_batch.audit.execute.execute` does on a cluster."""
     explain = ExplainShards(work, replicas.gpus, replicas.threads)

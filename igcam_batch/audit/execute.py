@@ -25,6 +25,8 @@ from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
 _LONGEST = 300  # characters of what Ray says
+_IN_STARTING, _OF_A_DEVICE = "raised in its creation task", re.compile("CUDA|cuDNN|CUBLAS|out of memory")
+_STARTS = 3  # in vain, of each replica, before it is believed that none will start
 _MOST_ROWS = 4096  # that wait for decoding; so that each task has some pieces where there are more of them
 _DECODE_RETRIES = 1  # where its process dies; also how often what a lost node held is decoded anew
 
@@ -36,11 +38,13 @@ def execute(
     pieces: Sequence[Piece],
     alone: bool,
     died: Callable[[str], None],
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Report]:
     """Run pieces on the cluster; yields a report of each as its tables are put, in whatever order that happens.
 
     Ray starts a process that died again, where there is room, and others go on meanwhile. Of the pieces that it had
-    there is no report: they do not wait for it, as a node that is lost may never come back.
+    there is no report: they do not wait for it, as a node that is lost may never come back. One that cannot even start,
+    as its GPU is broken, is tried again as long as others run.
 
     Args:
         work: what every process is told.
@@ -50,31 +54,45 @@ def execute(
         alone: whether a process has one piece at a time, so that no other goes down with it. Else it has two: while
             one commits its tables, the next, already there, has the device.
         died: told how the process ended of a piece without a report, as Ray says it.
+        tell: told of the first replica that could not start.
 
     Raises:
         IncompleteError: Ray Data ends with an error, as where no replica can be started, or a node lacks a package.
         Exception: whatever `watch` raises.
     """
-    unfit: list[IncompleteError] = []  # nodes: pieces that one could not even begin are not lost with a process
+    replicas = that_fit(replicas, len(pieces))
+    ended: list[IncompleteError] = []  # by what no other process would do better
+    in_vain: list[str] = []  # starts, and why
 
     def look(works: bool) -> None:
-        if unfit:
-            raise unfit[0]
+        if ended:
+            raise ended[0]
+        if not works and len(in_vain) >= _STARTS * replicas.least:
+            raise IncompleteError(f"a worker failed: {in_vain[-1]}")
         watch(works)
 
     def failed(error: BaseException) -> None:
         if lack := lacking(error):
-            unfit.append(lack)
+            ended.append(lack)
         else:
             died(_cause(error))
 
+    def not_started(error: BaseException) -> None:
+        raised = _raised(error) if _IN_STARTING in str(error) else ""
+        if raised and not _OF_A_DEVICE.search(raised):
+            ended.append(_as_ours(error))
+            return
+        in_vain.append(raised or _cause(error))
+        if len(in_vain) == 1:
+            tell(f"a worker could not start, and another is tried: {in_vain[0]}")
+
     try:
-        with watching(look), _listening(failed), warnings.catch_warnings():
+        with watching(look), _listening(failed, not_started), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"ray\.data")  # of replicas that had nothing to do
             warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # of the way to max_task_retries
             yield from _executed(work, replicas, pieces, alone)
-        if unfit:  # with the last step
-            raise unfit[0]
+        if ended:  # with the last step
+            raise ended[0]
     finally:
         # Ray Data leaves handles of replicas in cycles, and one whose process died last is started again for those:
         # until they are found, which takes minutes in a driver that waits, it has what the next replicas wait for.
@@ -82,7 +100,6 @@ def execute(
 
 
 def _executed(work: Work, replicas: Replicas, pieces: Sequence[Piece], alone: bool) -> Iterator[Report]:
-    replicas = that_fit(replicas, len(pieces))
     rows = list(_rows_of(pieces, None if alone else _MOST_ROWS))
     pool = ActorPoolStrategy(
         min_size=replicas.least,
@@ -127,11 +144,19 @@ def _reports(dataset: Dataset) -> Iterator[dict[str, Any]]:
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from cast(pa.Table, block).to_pylist()
     except RayError as error:
-        if lack := lacking(error):
-            raise lack from None
-        first, _, _ = str(error).partition("The above exception was the direct cause")
-        lines = [line.strip() for line in first.splitlines() if line.strip()] or [type(error).__name__]
-        raise IncompleteError(f"a worker failed: {lines[-1]}") from None
+        raise _as_ours(error) from None
+
+
+def _as_ours(error: BaseException) -> IncompleteError:
+    return lacking(error) or IncompleteError(f"a worker failed: {_raised(error)}")
+
+
+def _raised(error: BaseException) -> str:
+    """The first line of what was raised first, below the traceback that Ray quotes."""
+    first, _, _ = str(error).partition("The above exception was the direct cause")
+    lines = [line for line in first.splitlines() if line.strip()] or [type(error).__name__]
+    below = 1 + max((number for number, line in enumerate(lines[:-1]) if line[0].isspace()), default=len(lines) - 2)
+    return lines[below].strip()
 
 
 @contextmanager
@@ -142,6 +167,7 @@ def _own_settings() -> Iterator[None]:
     context.target_max_block_size = 1  # a block for each row, so that a shard is explained as soon as it is decoded
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a piece whose process died is missing, and is found to be
+    context.max_consecutive_actor_init_deaths = -1  # of one GPU that is broken the others need not die
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.CRITICAL)
@@ -154,15 +180,18 @@ def _own_settings() -> Iterator[None]:
 
 
 @contextmanager
-def _listening(failed: Callable[[BaseException], None]) -> Iterator[None]:
-    """Hear of the blocks that Ray Data leaves out, and why: it tells its log alone."""
+def _listening(failed: Callable[[BaseException], None], not_started: Callable[[BaseException], None]) -> Iterator[None]:
+    """Hear of the blocks that Ray Data leaves out and of the replicas that do not start, and why: it tells its log."""
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.exc_info and record.exc_info[1] and "max_errored_blocks" in record.getMessage():
-                failed(record.exc_info[1])
+            error, said = record.exc_info and record.exc_info[1], record.getMessage()
+            if error and "max_errored_blocks" in said:
+                failed(error)
+            elif error and "died during initialization" in said:
+                not_started(error)
 
-    ear, log = Ear(logging.ERROR), logging.getLogger("ray.data")
+    ear, log = Ear(logging.WARNING), logging.getLogger("ray.data")
     log.addHandler(ear)
     try:
         yield

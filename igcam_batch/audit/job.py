@@ -164,7 +164,7 @@ def _explain(
         progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
         patience = Patience(*replicas.need, config.startup_timeout, progress.warned)
         rounds = Rounds(
-            partial(execute, run.work, replicas, until_stopped(patience, stop)),
+            partial(execute, run.work, replicas, until_stopped(patience, stop), tell=progress.warned),
             gathering,
             partial(put_crash, output, record, config),
             progress,

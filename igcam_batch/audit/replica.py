@@ -3,6 +3,7 @@
 import os
 import socket
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from igcam_batch.worker.allocator import keep_freed_memory
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.outcome import Outcome
+
+_DRIVER = Path("/dev/nvidiactl")
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,16 @@ def set_up(work: Work, gpus: float, threads: int | None) -> tuple[str, ShardExpl
 
     Returns:
         The device, as torch calls it, and the model on it.
+
+    Raises:
+        RuntimeError: the node's GPU is of no use to torch.
     """
     settle(work.environment)
+    if gpus > 0 and not torch.cuda.is_available() and _DRIVER.exists():  # else Ray was only told of a GPU
+        raise RuntimeError(
+            f"{socket.gethostname()} has a GPU on which torch {torch.__version__} finds no CUDA; `nvidia-smi` there "
+            "says which CUDA its driver knows"
+        )
     if threads is not None:
         torch.set_num_threads(threads)
     device = "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"

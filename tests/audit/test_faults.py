@@ -16,8 +16,10 @@ import igcam_batch
 from igcam_batch.audit import job
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.audit.execute import execute
-from igcam_batch.audit.job import Summary
+from igcam_batch.audit.job import Summary, run_audit
+from igcam_batch.audit.progress import Silent
 from igcam_batch.audit.replica import Report
+from igcam_batch.config import load_config
 from igcam_batch.tables.status import read_status
 
 pytestmark = pytest.mark.xdist_group("faults")
@@ -35,6 +37,16 @@ def never_collecting() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+class Told(Silent):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warned(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 def whiten(images: Path, *names: str) -> None:
@@ -68,8 +80,8 @@ def test_an_image_that_kills_its_process_is_found_and_is_all_that_is_lost(
     undisturbed = audit_here(images, tmp_path / "a", model="factories_broken:deadly")
     whiten(images, "04.png")
 
-    def letting_go(*arguments: Any) -> Iterator[Report]:
-        yield from execute(*arguments)
+    def letting_go(*arguments: Any, **options: Any) -> Iterator[Report]:
+        yield from execute(*arguments, **options)
         handles = [repr(each) for each in gc.get_objects() if type(each) is ActorHandle]
         assert not [handle for handle in handles if "ExplainShards" in handle]
 
@@ -142,3 +154,23 @@ def test_weights_that_no_worker_has_are_told_once(
         audit(images, tmp_path / "out", model="factories_broken:only_in_the_driver", workers=2, shard_size=1)
     assert "best.pth" not in capfd.readouterr().err
     assert not read_status(str(tmp_path / "out")).scored
+
+
+def test_a_device_that_cannot_be_used_costs_its_worker_alone(
+    images: Path, ray_cluster: None, audit_here: Callable[..., Summary], tmp_path: Path
+) -> None:
+    undisturbed = audit_here(images, tmp_path / "a", steps=12, batch_size=1, shard_size=1)
+    told, places = Told(), {"input": str(images), "output": str(tmp_path / "b")}
+    settings = {"model": "factories_broken:one_device", "steps": 12, "batch-size": 1, "shard-size": 1, "workers": 2}
+    summary = run_audit(load_config(places | settings), told)
+    assert_same_but(summary.output, undisturbed.output)
+    [warning] = told.warnings
+    assert warning.startswith("a worker could not start, and another is tried: ")
+    assert warning.endswith("CUDA error: uncorrectable ECC error encountered")
+
+
+def test_a_run_on_devices_none_of_which_can_be_used_ends_and_says_why(
+    images: Path, audit: Callable[..., Summary]
+) -> None:
+    with pytest.raises(IncompleteError, match=r"^a worker failed: .*CUDA error: no kernel image is available"):
+        audit(images, model="factories_broken:no_device", workers=2)
