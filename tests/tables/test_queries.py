@@ -13,7 +13,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from datasets import as_manifest
+from datasets import NAMES, as_manifest
+from drawings import picture
 from finished_runs import METHODS, finished_run
 
 import igcam_batch
@@ -22,6 +23,8 @@ from igcam_batch.storage import open_store
 
 PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
 OURS = "integrated-grad-cam"
+MOST = 20
+"""The longest that an answer with a limit is."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,19 @@ BLOCKS = blocks()
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run in `audit/`, of three images that are explained and one that is broken."""
+    """A finished run in `audit/`, of more images by each method than a query that has a limit gives, and a broken one."""
     root = tmp_path_factory.mktemp("queries")
     images = as_manifest(root / "data")
-    (images / "pictures" / "4.png").write_bytes(b"no image")
+    more = {number: f"pictures/{number}.png" for number in range(len(NAMES) + 1, MOST + 2)}
+    for number, name in more.items():
+        picture(number).save(images / name)
+    (images / "pictures" / "broken.png").write_bytes(b"no image")
+    box = {"label": "ant", "left": 0, "top": 0, "right": 60, "bottom": 40}
+    rows = [{"uri": name, "labels": ["ant"], "boxes": [box]} for name in more.values()]
+    rows += [{"uri": "pictures/broken.png", "labels": ["cat"], "boxes": []}]
     with (images / "manifest.jsonl").open("a") as file:
-        file.write(json.dumps({"uri": "pictures/4.png", "labels": ["cat"], "boxes": []}) + "\n")
-    write_summary(finished_run(images, root / "audit"))
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    write_summary(finished_run(images, root / "audit", shard_size=8))
     return root / "audit"
 
 
@@ -113,7 +122,7 @@ class Truths:
 
     def the_20_worst_by_ebpg(self, found: Any) -> None:
         rows = [row for row in self.ours if row["ebpg"] is not None]
-        worst = [rows[place] for place in np.argsort([row["ebpg"] for row in rows])]
+        worst = [rows[place] for place in np.argsort([row["ebpg"] for row in rows])[:MOST]]
         close(found, [tuple(row[name] for name in ("image_id", "target_name", "confidence", "ebpg")) for row in worst])
 
     def drop_by_class(self, found: Any) -> None:
