@@ -54,3 +54,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"igcam_batch.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, of which most are not there before they are used."""
+    return __all__

@@ -1,7 +1,16 @@
-"""`explain` in a notebook or on a bare GPU box: torch and numpy suffice."""
+"""The package as it is imported: what it shows, and what `explain` needs on a bare GPU box, torch and numpy."""
 
 import subprocess
 import sys
+
+import igcam_batch
+
+
+def test_the_package_shows_every_public_name_before_it_is_used() -> None:
+    code = "import sys, igcam_batch; print(*dir(igcam_batch)); assert 'torch' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert shown.stdout.split() == sorted(igcam_batch.__all__)
+    assert all(hasattr(igcam_batch, name) for name in igcam_batch.__all__)
 
 
 def test_explain_runs_where_nothing_but_torch_and_numpy_is_installed() -> None:
