@@ -96,10 +96,24 @@ class TestWhereSettingsComeFrom:
         assert "\n" not in message
 
     def test_an_unknown_key_is_refused_and_the_known_ones_are_listed(self, yaml_file):
-        file = yaml_file("stepz: 20\n")
+        file = yaml_file("verbosity: 20\n")
         message = refusal(NEEDED, file)
-        assert message.startswith(f"--config {file}: stepz: no such setting; there are: input, output, ")
+        assert message.startswith(f"--config {file}: verbosity: no such setting; there are: input, output, ")
         assert {"steps", "input-size", "gpus-per-worker"} <= set(re.split(r"[:,] ", message))
+
+    @pytest.mark.parametrize(
+        ("key", "meant"),
+        [("stpes", "steps"), ("Model", "model"), ("metrics", "metric"), ("input_sise", "input-size")],
+    )
+    def test_of_a_key_that_is_mistyped_the_closest_is_named(self, yaml_file, key, meant):
+        file = yaml_file(f"{key}: 20\n")
+        assert refusal(NEEDED, file) == f"--config {file}: {key}: no such setting; did you mean {meant}?"
+        assert refusal(NEEDED | {key: 20}) == f"{key}: no such setting; did you mean {meant}?"
+
+    def test_a_key_that_is_mistyped_is_told_before_what_it_leaves_out_or_what_else_is_wrong(self, yaml_file):
+        file = yaml_file("steps: 0\nmodle: torchvision:resnet18\n")
+        message = refusal({"input": "images", "output": "tables"}, file)
+        assert message == f"--config {file}: modle: no such setting; did you mean model?"
 
 
 class TestWhatIsRefused:

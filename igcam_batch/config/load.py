@@ -1,7 +1,8 @@
 """A file of settings and the flags that were typed -> one validated config, or one line that says what is wrong."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,6 +27,8 @@ def load_config(flags: Mapping[str, Any], file: str | None = None, read: Read = 
         settings = read_mapping(file, read) if file else {}
     except ValueError as error:
         raise InputError(f"--config {file}: {error}") from None
+    _check_names(settings, f"--config {file}: ")
+    _check_names(flags, "")
     settings = _by_flag_name(settings) | _by_flag_name(flags)
     both = [name for name in ("steps", "rule") if settings.get("tolerance") is not None and name in settings]
     if both:
@@ -35,14 +38,28 @@ def load_config(flags: Mapping[str, Any], file: str | None = None, read: Read = 
     try:
         return AuditConfig.model_validate(settings, context={"read": read})
     except ValidationError as error:
-        raise InputError(_describe(error, file)) from None
+        raise InputError(_describe(error)) from None
+
+
+def _check_names(names: Iterable[str], origin: str) -> None:
+    """InputError for the first that is no setting; before anything is missed that it may have meant."""
+    known = [_flag_name(field) for field in AuditConfig.model_fields]
+    for name in names:
+        if _flag_name(name) not in known:
+            close = get_close_matches(_flag_name(name).lower(), known, n=1)
+            instead = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+            raise InputError(f"{origin}{name}: no such setting; {instead}")
 
 
 def _by_flag_name(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in settings.items()}
+    return {_flag_name(name): value for name, value in settings.items()}
 
 
-def _describe(error: ValidationError, file: str | None) -> str:
+def _flag_name(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _describe(error: ValidationError) -> str:
     """One line for the first thing that is wrong, in the words of the flags."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
@@ -53,10 +70,6 @@ def _describe(error: ValidationError, file: str | None) -> str:
     match first["type"]:
         case "missing":
             return f"{label}: is required" + (" (MODEL is one of " + MODELS + ")" if name == "model" else "")
-        case "extra_forbidden":
-            origin = f"--config {file}: " if file else ""
-            known = ", ".join(field.replace("_", "-") for field in AuditConfig.model_fields)
-            return f"{origin}{name}: no such setting; there are: {known}"
         case "string_unicode":
             shown = os.fsencode(str(first["input"])).decode(errors="backslashreplace")
             return f"{label} {shown}: is no UTF-8, in which tables keep names; name it otherwise"
