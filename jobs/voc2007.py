@@ -37,6 +37,7 @@ from igcam_batch.report.summary import overall, write_summary
 from igcam_batch.sources import Wanted, find_place, open_source
 from igcam_batch.worker.fetch import fetch
 from igcam_batch.worker.preprocess import Preprocess
+from igcam_batch.words import amount_in_words
 
 METHODS: tuple[MethodName, ...] = ("grad-cam", "grad-cam++", "integrated-grad-cam")
 PAPER: Mapping[str, Mapping[MethodName, tuple[float, ...]]] = {
@@ -116,7 +117,7 @@ def main(
             config = load_config({name: value for name, value in given.items() if value is not None})
             with LineView() as view:
                 summary = run_audit(config, view)
-            console.print(_table(subject, summary), "", sep="\n")
+            console.print(_heading(subject, summary), _table(subject, summary), "", sep="\n")
             if timed_images:
                 console.print(_times(config, timed_images), "", sep="\n")
     except InputError as error:
@@ -130,12 +131,18 @@ def _torchray(checkpoint: str) -> str:
     return "torchray:vgg16_voc" if any(name.startswith("features.") for name in names) else "torchray:resnet50_voc"
 
 
+def _heading(subject: Subject, summary: Summary) -> str:
+    """Of how many images and maps the table is."""
+    done = summary.status
+    maps = amount_in_words(done.rows // len(METHODS), "map")
+    failures = amount_in_words(done.failed, "failure")
+    return f"{subject.model}: {amount_in_words(done.scored, 'image')}, {maps} by each method, {failures}"
+
+
 def _table(subject: Subject, summary: Summary) -> Table:
     """Ours, the paper's and the difference, in percent, for each method."""
     means = overall(write_summary(summary.output))
-    done = summary.status
-    tally = f"{done.scored} images, {done.rows // len(METHODS)} of their classes, {done.failed} failures"
-    table = Table(title=f"{subject.model}: {tally}", title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("%")
     for method in METHODS:
         for heading in (method, "paper", "diff.") if subject.model in PAPER else (method,):

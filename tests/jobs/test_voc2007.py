@@ -50,7 +50,7 @@ def test_it_prints_the_paper_s_table_beside_ours_for_both_models(checkpoints, tm
     assert ran.returncode == 0, ran.stderr
     words = " ".join(ran.stdout.split())
     for model in ("vgg16_voc", "resnet50_voc"):
-        assert f"torchray:{model}: 3 images, 4 of their classes, 0 failures" in words
+        assert f"torchray:{model}: 3 images, 4 maps by each method, 0 failures" in ran.stdout.splitlines()
         output = str(tmp_path / "out" / f"torchray-{model}")
         scores = igcam_batch.read_scores(output)
         assert set(scores["method"].to_pylist()) == METHODS
@@ -79,7 +79,7 @@ def test_another_model_goes_without_the_paper_s_figures_and_is_timed(tmp_path: P
     ran = run("--voc", voc, "--model", "factories:small_cnn", "--output", tmp_path / "out", "--timed-images", 1)
     assert ran.returncode == 0, ran.stderr
     words = " ".join(ran.stdout.split())
-    assert "factories:small_cnn: 3 images, 3 of their classes, 0 failures" in words
+    assert "factories:small_cnn: 3 images, 3 maps by each method, 0 failures" in ran.stdout.splitlines()
     assert len(re.findall(r"Integrated Grad-CAM with m = 20 [\d.]+ ms, [\d.]+ times", words)) == 1
 
 
