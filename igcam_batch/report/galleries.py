@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from igcam_batch.words import percentage
+from igcam_batch.words import amount_in_words, percentage
 
 Columns = Mapping[str, np.ndarray]
 """Of some rows of one method, each (n,) float64, NaN where there is no value: `confidence`, `masked_confidence`,
@@ -44,6 +44,12 @@ def positive(numbers: np.ndarray) -> np.ndarray:
     return np.where(numbers > 0, numbers, np.nan)
 
 
+def _points(number: float) -> str:
+    """A difference of two shares, as '12 points'."""
+    points = round(100 * number)
+    return amount_in_words(points, "point") if points else "less than a point"
+
+
 GALLERIES = (
     Gallery(
         "sure-elsewhere",
@@ -59,7 +65,7 @@ GALLERIES = (
         "Confidence lost without the rest",
         "The pixels that the map ranks highest, alone, lose the most confidence: the map misses what counted.",
         lambda rows: positive(rows["confidence"] - rows["masked_confidence"]),
-        lambda number: f"confidence falls by {100 * number:.0f} points",
+        lambda number: f"confidence falls by {_points(number)}",
     ),
     Gallery(
         "disagree",
@@ -91,7 +97,7 @@ GALLERIES = (
         "Confidence gained without the rest",
         "The pixels that the map ranks highest, alone, gain the most confidence.",
         lambda rows: positive(rows["masked_confidence"] - rows["confidence"]),
-        lambda number: f"confidence rises by {100 * number:.0f} points",
+        lambda number: f"confidence rises by {_points(number)}",
     ),
     Gallery("sample", "At random", "Images drawn by chance, to see what is usual.", lambda rows: rows["chance"]),
 )

@@ -94,5 +94,15 @@ def test_methods_agree_over_what_both_explain(tmp_path) -> None:
     assert found.agreement[METHOD, "grad-cam"].correlation == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0.004, "less than a point"), (0.01, "1 point"), (0.0149, "1 point"), (0.5, "50 points"), (1.0, "100 points")],
+)
+def test_what_the_confidence_changes_by_is_told_in_points(number: float, said: str) -> None:
+    says = {gallery.key: gallery.says(number) for gallery in GALLERIES}
+    assert says["drop"] == f"confidence falls by {said}"
+    assert says["gain"] == f"confidence rises by {said}"
+
+
 def test_keys_are_unique() -> None:
     assert len({gallery.key for gallery in GALLERIES}) == len(GALLERIES)

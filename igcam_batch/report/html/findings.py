@@ -110,6 +110,8 @@ def order_of_classes(groups: Sequence[Group]) -> str:
     """Which classes `by_class` gives, and what comes first."""
     classes = [group for group in groups if group["kind"] == "class"]
     odd = any(group["suspicion"] >= LEAST for group in classes)
+    if len(classes) == 1:
+        return f"The only class, with no other to compare it with, is {'suspicious' if odd else 'not suspicious'}."
     first = "the most suspicious" if odd else "none is suspicious; those that differ most from the others come"
     if len(classes) <= _MOST_CLASSES:
         return f"All classes, {first} first."

@@ -264,9 +264,15 @@ print(before, peak())
 
 
 @pytest.mark.parametrize(
-    ("corner", "said"), [(3, "All classes, none is suspicious; "), (0, "All classes, the most suspicious first.")]
+    ("classes", "corner", "said"),
+    [
+        (2, 3, "All classes, none is suspicious; "),
+        (2, 0, "All classes, the most suspicious first."),
+        (1, 3, "The only class, with no other to compare it with, is not suspicious."),
+        (1, 0, "The only class, with no other to compare it with, is suspicious."),
+    ],
 )
-def test_the_order_of_the_classes_with_cues_is_told(tmp_path: Path, corner: int, said: str) -> None:
-    rows = [score(f"{n}.png", n % 2) for n in range(40)]
+def test_the_order_of_the_classes_with_cues_is_told(tmp_path: Path, classes: int, corner: int, said: str) -> None:
+    rows = [score(f"{n}.png", n % classes) for n in range(40)]
     write_report(write_run(tmp_path / "out", rows, np.stack([blob(3, 3), blob(corner, corner)] * 20)))
     assert said in page_of(str(tmp_path / "out"))
