@@ -180,13 +180,17 @@ def compare(output_a: str, output_b: str, output: str, **options: Any) -> None:
 @click.argument("model", metavar="MODEL")
 @click.option("--input-size", type=click.IntRange(8, 8192), metavar="N", help="side of the model's input")
 def layers(model: str, input_size: int | None) -> None:
-    """List the layers of MODEL that can be explained, the default marked with *."""
+    """List the layers of MODEL that can be explained; the default is told first, and marked with *."""
     from igcam_batch.models import list_layers
 
+    console = Console(highlight=False, soft_wrap=True)
     table = Table("", "layer", "kind", "N x u x v", box=None, pad_edge=False)
     for layer in list_layers(model, input_size):
-        table.add_row("*" if layer.default else "", layer.name, layer.kind, " x ".join(map(str, layer.shape)))
-    Console(highlight=False, soft_wrap=True).print(table)
+        shape = " x ".join(map(str, layer.shape))
+        table.add_row("*" if layer.default else "", layer.name, layer.kind, shape)
+        if layer.default:
+            console.print(f"default: {layer.name}, {layer.kind}, {shape}")
+    console.print(table)
 
 
 @commands.command()

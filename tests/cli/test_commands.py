@@ -65,9 +65,10 @@ def test_flags_win_over_a_config_file(
     assert [(row["target"], row["method"]) for row in rows] == [(2, "grad-cam"), (2, "grad-cam++")]
 
 
-def test_layers_marks_the_default(run: Callable[..., Any]) -> None:
+def test_layers_tells_the_default_first_and_marks_it(run: Callable[..., Any]) -> None:
     ran = run("layers", "torchvision:resnet18")
     assert ran.code == 0
+    assert ran.out.splitlines()[0] == "default: layer4, Sequential, 512 x 7 x 7"
     marked = [line.split() for line in ran.out.splitlines() if line.startswith("*")]
     assert marked == [["*", "layer4", "Sequential", "512", "x", "7", "x", "7"]]
     assert "layer3.0.conv1" in ran.out
