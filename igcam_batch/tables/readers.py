@@ -82,14 +82,14 @@ def read_heatmaps(
         columns: names of those to read; None: all.
         image_ids: of the images that are wanted; None: any. Of shards that have none, only the keys are read.
         targets: the classes that are wanted; None: any.
-        methods: those that are wanted; None: any.
+        methods: those that are wanted, all of which the run must have; None: any.
 
     Returns:
         A table whose `heatmap` column is Arrow's fixed-shape tensor; as NumPy, (n, H, W):
         `table["heatmap"].combine_chunks().to_numpy_ndarray()`.
 
     Raises:
-        InputError: `output` holds no heatmaps, `size` is not positive, or there is no such column.
+        InputError: `output` holds no heatmaps, `size` is not positive, or there is no such column or method.
     """
     wanted = {"columns": columns, "image_ids": image_ids, "targets": targets, "methods": methods}
     return pa.concat_tables(list(iter_heatmaps(output, size, **wanted)))  # type: ignore[arg-type]
@@ -118,6 +118,8 @@ def iter_heatmaps(
             if not wanted:
                 return read_parquet(file, columns)
             keys = read_parquet(file, list(wanted))
+            if methods is not None:
+                _check_methods(store, methods, keys["method"])
             rows = np.logical_and.reduce([pc.is_in(keys[name], of).to_numpy() for name, of in wanted.items()])
             groups: list[int] | None = None if rows.any() else []
             return read_parquet(file, columns, groups).filter(pa.array(rows if groups is None else rows[:0]))
@@ -159,6 +161,13 @@ def _wanted(
         if isinstance(of, str):
             raise InputError(f"{name}s {of!r}: take a list of them")
         yield name, None if of is None else pa.array(list(of), kind)
+
+
+def _check_methods(store: Store, methods: Collection[str], column: pa.ChunkedArray) -> None:
+    """InputError for a method that a shard has no row by: each of its images has one by every method of the run."""
+    there = column.unique().to_pylist()  # none where all its images failed
+    if unknown := [method for method in methods if there and method not in there]:
+        raise InputError(f"methods {', '.join(unknown)}: {store.root} has no such method; there are: {', '.join(there)}")
 
 
 def read_failures(output: str) -> pa.Table:

@@ -296,7 +296,7 @@ class TestReadSomeHeatmaps:
             ({"image_ids": {"e"}}, "e"),
             ({"image_ids": []}, ""),
             ({"methods": ["grad-cam"]}, "abcde"),
-            ({"methods": ["cam"]}, ""),
+            ({"methods": []}, ""),
             ({"targets": [2], "image_ids": ["c"]}, "c"),
             ({"targets": [3], "image_ids": ["c"]}, ""),
         ],
@@ -314,6 +314,21 @@ class TestReadSomeHeatmaps:
         assert found.to_pylist() == [{"method": "grad-cam", "image_id": "b"}]
         with pytest.raises(InputError, match="columns map: no such column; there are: image_id, target, method"):
             read_heatmaps(run.root, columns=["map"])
+
+    def test_a_method_that_the_run_does_not_have_is_refused_with_those_it_has(self, run):
+        line = rf"^methods gradcam, cam: {run.root} has no such method; there are: grad-cam$"
+        with pytest.raises(InputError, match=line):
+            read_heatmaps(run.root, methods=["gradcam", "grad-cam", "cam"])
+        with pytest.raises(InputError, match="methods cam: .* has no such method"):
+            next(iter_heatmaps(run.root, methods={"cam"}, image_ids=["e"]))
+
+    def test_by_no_method_is_a_run_whose_images_all_failed(self, store):
+        commit(store, 0, failed=("a",))
+        assert len(read_heatmaps(store.root, methods=["cam"])) == 0
+        commit(store, 1, "b")
+        assert len(read_heatmaps(store.root, methods=["grad-cam"])) == 1
+        with pytest.raises(InputError, match="methods cam: .* has no such method"):
+            read_heatmaps(store.root, methods=["cam"])
 
     def test_they_come_a_shard_at_a_time(self, run):
         tables = iter_heatmaps(run.root, size=(6, 4), image_ids=["a", "e"])
