@@ -35,9 +35,9 @@ from igcam_batch.models.weights import read_state_dict
 from igcam_batch.names import PAPER_METRICS, MethodName
 from igcam_batch.report.summary import overall, write_summary
 from igcam_batch.sources import Wanted, find_place, open_source
+from igcam_batch.words import amount_in_words
 from igcam_batch.worker.fetch import fetch
 from igcam_batch.worker.preprocess import Preprocess
-from igcam_batch.words import amount_in_words
 
 METHODS: tuple[MethodName, ...] = ("grad-cam", "grad-cam++", "integrated-grad-cam")
 PAPER: Mapping[str, Mapping[MethodName, tuple[float, ...]]] = {

@@ -15,8 +15,8 @@ from factories import small_cnn
 from finished_runs import METHODS, audit_here
 
 import igcam_batch
-from igcam_batch.tables.record import read_record
 from igcam_batch.storage import open_store
+from igcam_batch.tables.record import read_record
 from igcam_batch.worker.preprocess import Preprocess
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

@@ -167,7 +167,8 @@ def _check_methods(store: Store, methods: Collection[str], column: pa.ChunkedArr
     """InputError for a method that a shard has no row by: each of its images has one by every method of the run."""
     there = column.unique().to_pylist()  # none where all its images failed
     if unknown := [method for method in methods if there and method not in there]:
-        raise InputError(f"methods {', '.join(unknown)}: {store.root} has no such method; there are: {', '.join(there)}")
+        names = ", ".join(unknown)
+        raise InputError(f"methods {names}: {store.root} has no such method; there are: {', '.join(there)}")
 
 
 def read_failures(output: str) -> pa.Table:

@@ -50,7 +50,7 @@ BLOCKS = blocks()
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run in `audit/`, of more images by each method than a query that has a limit gives, and a broken one."""
+    """A finished run in `audit/`, of more images than a query with a limit gives rows, and a broken one."""
     root = tmp_path_factory.mktemp("queries")
     images = as_manifest(root / "data")
     more = {number: f"pictures/{number}.png" for number in range(len(NAMES) + 1, MOST + 2)}

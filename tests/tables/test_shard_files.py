@@ -319,7 +319,7 @@ class TestReadSomeHeatmaps:
         line = rf"^methods gradcam, cam: {run.root} has no such method; there are: grad-cam$"
         with pytest.raises(InputError, match=line):
             read_heatmaps(run.root, methods=["gradcam", "grad-cam", "cam"])
-        with pytest.raises(InputError, match="methods cam: .* has no such method"):
+        with pytest.raises(InputError, match=r"methods cam: .* has no such method"):
             next(iter_heatmaps(run.root, methods={"cam"}, image_ids=["e"]))
 
     def test_by_no_method_is_a_run_whose_images_all_failed(self, store):
@@ -327,7 +327,7 @@ class TestReadSomeHeatmaps:
         assert len(read_heatmaps(store.root, methods=["cam"])) == 0
         commit(store, 1, "b")
         assert len(read_heatmaps(store.root, methods=["grad-cam"])) == 1
-        with pytest.raises(InputError, match="methods cam: .* has no such method"):
+        with pytest.raises(InputError, match=r"methods cam: .* has no such method"):
             read_heatmaps(store.root, methods=["cam"])
 
     def test_they_come_a_shard_at_a_time(self, run):
