@@ -25,7 +25,7 @@ _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 def explain(
     model: nn.Module,
     images: Tensor,
-    targets: Tensor,
+    targets: Tensor | Sequence[int],
     layer: str | None = None,
     method: MethodName = "integrated-grad-cam",
     steps: int = 50,
@@ -45,7 +45,7 @@ def explain(
     Args:
         model: maps (B, 3, H, W) to logits (B, C).
         images: (B, 3, H, W) preprocessed floats, on any device; they are moved to the model's.
-        targets: (B,) or (B, K) class indices.
+        targets: (B,) or (B, K) class indices; one for each image also as a list or tuple.
         layer: dotted name of the module whose activations make the map, as `layer4`; None: the last feature map.
         method: `integrated-grad-cam` (Sattarzadeh et al. 2021), or another of `igcam_batch.names.METHODS`; their
             sources stand with each in `cams.py`, `perturbation.py` and `evaluation.py`.
@@ -67,7 +67,7 @@ def explain(
     Raises:
         InputError: a shape, a value or a name that does not fit; the message says which.
     """
-    baselines = _baselines(baseline)
+    baselines, targets = _baselines(baseline), _indices(targets)
     _check_names(method, rule, score, confidence)
     _check_counts(rule, steps, tolerance, batch_size)
     _check_tensors(model, images, targets, baselines)
@@ -107,6 +107,17 @@ def _layer(model: nn.Module, image: Tensor, layer: str | None) -> str:
         if layer is not None:
             Split(model, layer)(image, "none")  # which says it more closely
         raise
+
+
+def _indices(targets: Tensor | Sequence[int]) -> Tensor:
+    """Class indices as a tensor."""
+    if isinstance(targets, Tensor):
+        return targets
+    if not isinstance(targets, list | tuple):
+        raise InputError(f"targets: must be a torch.Tensor or a list of class indices, not {type(targets).__name__}")
+    if odd := [target for target in targets if not _is_count(target)]:
+        raise InputError(f"targets {odd[0]!r}: must be a whole number, the index of a class")
+    return torch.tensor(targets, dtype=torch.int64)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:
@@ -162,7 +173,7 @@ def _check_tensors(model: nn.Module, images: Tensor, targets: Tensor, baselines:
         raise InputError(
             "model: was made under torch.inference_mode(), which rules gradients out for good; make it outside"
         )
-    for name, value in (("images", images), ("targets", targets), *(("baseline", one) for one in baselines)):
+    for name, value in (("images", images), *(("baseline", one) for one in baselines)):
         if not isinstance(value, Tensor) and not (name == "baseline" and callable(value)):
             raise InputError(f"{name}: must be a torch.Tensor, not {type(value).__name__}")
     if images.ndim != 4 or not len(images) or not images.is_floating_point():

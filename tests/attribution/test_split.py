@@ -88,7 +88,9 @@ def test_a_model_that_gradients_can_never_reach_is_told_so() -> None:
         ({"targets": TARGETS.view(2, 1)[:, :0]}, r"targets: .*not \(2, 0\)"),
         ({"targets": torch.tensor([0.0, 1.0])}, "targets: .*torch.float32"),
         ({"targets": torch.tensor([True, False])}, "targets: .*torch.bool"),
-        ({"targets": [0, 1]}, "targets: must be a torch.Tensor, not list"),
+        ({"targets": 1}, "targets: must be a torch.Tensor or a list of class indices, not int"),
+        ({"targets": [0, 1.5]}, "targets 1.5: must be a whole number"),
+        ({"targets": [0] * (len(IMAGES) + 1)}, r"targets: .*for 2 images, not \(3,\)"),
         ({"targets": torch.tensor([0, 1000])}, "target 1000: the model has 1000 classes, 0 to 999"),
         ({"targets": torch.tensor([0, -1])}, "target -1: the model has 1000 classes"),
         ({"baseline": torch.zeros(3, 8, 8)}, r"baseline: must be \(3, 16, 16\) like one image, not \(3, 8, 8\)"),
@@ -103,6 +105,13 @@ def test_a_wrong_argument_is_named_with_its_value(arguments: dict, says: str) ->
             **{"model": torchvision_model("resnet18"), "images": IMAGES, "targets": TARGETS, "layer": "layer1"}
             | arguments
         )
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_targets_may_be_plain_numbers(kind: type) -> None:
+    model = torchvision_model("resnet18")
+    found = explain(model, IMAGES, kind(TARGETS.tolist()), "layer1", steps=2)
+    torch.testing.assert_close(found, explain(model, IMAGES, TARGETS, "layer1", steps=2))
 
 
 class Backbone(nn.Module):
