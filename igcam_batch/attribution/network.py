@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from igcam_batch.attribution.head import pooled_linear_weights
+from igcam_batch.attribution.memory import is_out_of_memory
 from igcam_batch.attribution.split import Reach, Split
 from igcam_batch.errors import InputError
 from igcam_batch.names import ConfidenceName, PrecisionName, ScoreName
@@ -183,10 +184,8 @@ class Network:
             found = torch.autograd.grad(
                 outputs, activations, slopes, is_grads_batched=True, retain_graph=self._gradients_batch is None
             )[0]
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
-            if self._gradients_batch:
+        except RuntimeError as error:
+            if self._gradients_batch or is_out_of_memory(error):
                 raise
             self._gradients_batch = False
             return torch.stack(_one_by_one(outputs, activations, slopes), 1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from igcam_batch.attribution.layer_names import LayerError, LayerName
+from igcam_batch.attribution.memory import is_out_of_memory
 from igcam_batch.attribution.operations import Operations
 from igcam_batch.attribution.replay import Kept, kept_trunk, replayed
 from igcam_batch.attribution.runs import watch
@@ -121,9 +122,9 @@ class Split:
         activations, logits = self(image, "none")
         try:
             twice = self._resumed(image, activations.expand(2, -1, -1, -1), kept)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, InputError):  # shapes that do not fit
+        except (RuntimeError, InputError) as error:  # shapes that do not fit
+            if is_out_of_memory(error):
+                raise
             return False
         return twice.shape == (2, *logits.shape[1:]) and torch.allclose(twice, logits, rtol=1e-2, atol=1e-3)
 

@@ -55,7 +55,7 @@ def load_model(config: AuditConfig) -> LoadedModel:
         InputError: no such model, weights or layer, or weights that do not fit; names what there is.
     """
     classifier = build_classifier(config.model, config.weights)
-    module = classifier.module.eval().requires_grad_(False)
+    module = classifier.module.cpu().eval().requires_grad_(False)  # a factory may have moved it where probes are not
     recipe = classifier.recipe.override(
         size=config.input_size,
         resize=config.resize,
@@ -66,7 +66,7 @@ def load_model(config: AuditConfig) -> LoadedModel:
         channel_order=config.channel_order,
         pixel_range=config.pixel_range,
     )
-    probe = torch.zeros(1, 3, recipe.size, recipe.size)
+    probe = torch.zeros(1, 3, recipe.size, recipe.size, device="cpu")
     with _first_pass(config.model, recipe.size):
         layer = choose_layer(module, probe, config.layer or classifier.default_layer)
         activations, logits = Split(module, layer.name)(probe)
@@ -103,7 +103,7 @@ def list_layers(model: str, input_size: int | None = None) -> list[Layer]:
     """
     classifier = build_classifier(model, "none")
     size = input_size or classifier.recipe.size
-    probe = torch.zeros(1, 3, size, size)
+    probe = torch.zeros(1, 3, size, size, device="cpu")
     with _first_pass(model, size):
         default = choose_layer(classifier.module, probe, classifier.default_layer)
         layers = explainable_layers(classifier.module, probe)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from igcam_batch.attribution.explainer import Explainer, default_batch_size
+from igcam_batch.attribution.memory import is_out_of_memory
 
 _MOST_ON_GPUS = 256  # more keep no GPU busier
 _SHARE = 0.8  # of the memory, for fragments and for images with more targets
@@ -16,8 +17,8 @@ def automatic_batch_size(
 ) -> int:
     """The largest power of two that the device's memory holds, by what two small batches take; on CPUs the default.
 
-    Depends on the model, the settings and the device alone, never on timing, so that a run that is repeated computes
-    the same batches.
+    Depends on the model, the settings and the device, and on what others have of its memory, but never on timing, so
+    that a run that is repeated computes the same batches.
 
     Args:
         explainer: the engine, on the device.
@@ -41,7 +42,9 @@ def automatic_batch_size(
         free, total = torch.cuda.mem_get_info(device)
         memory = min(free + torch.cuda.memory_reserved(device), int(total * share))
         return largest_batch(peak, memory)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return 1
     finally:
         torch.cuda.empty_cache()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from igcam_batch.attribution.explainer import Explainer
 from igcam_batch.attribution.fusion import fold_batch_norms
+from igcam_batch.attribution.memory import is_out_of_memory
 from igcam_batch.attribution.network import DTYPES
 from igcam_batch.attribution.precision import prepare_for_half_precision
 from igcam_batch.attribution.quadrature import RULES, Adaptive
@@ -40,6 +41,7 @@ from igcam_batch.tables import (
 from igcam_batch.tables.plan import plan_file
 from igcam_batch.worker.batch_size import automatic_batch_size
 from igcam_batch.worker.decoded import DecodedShard
+from igcam_batch.worker.device import check_precision, crowd, give_back, is_lost, keep_to_share
 from igcam_batch.worker.outcome import Outcome
 from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.scoring import ExplainedBatch, Explanations, Rows, Scorer
@@ -95,13 +97,13 @@ class ShardExplainer:
     ) -> None:
         self._config = config
         self._device = torch.device(device)
-        self._plan = plan
+        self._plan, self._share = plan, share
         if self._device.type == "cpu" and config.precision == "fp16":
             logger.warning("--precision fp16 is many times slower than fp32 on a CPU; bf16 is faster")
         self._store = open_store(config.output)
         threads = torch.get_num_threads()
         self._device_thread = ThreadPoolExecutor(1, "device", initializer=partial(torch.set_num_threads, threads))
-        self._device_thread.submit(self._load, labels, sha256, share).result()
+        self._device_thread.submit(self._load, labels, sha256).result()
 
     def __call__(self, decoded: DecodedShard) -> Outcome:
         """Explain the images of a shard and commit its tables, or put those of a piece aside.
@@ -142,9 +144,11 @@ class ShardExplainer:
                 errno.ENOENT, "the run's plan is gone, with OUTPUT or as another run replaced it", self._store.root
             )
 
-    def _load(self, labels: Sequence[str], sha256: str | None, share: float) -> None:
+    def _load(self, labels: Sequence[str], sha256: str | None) -> None:
         """The model, ready on its device."""
         config = self._config
+        check_precision(self._device, config.precision)
+        keep_to_share(self._device, self._share)
         model = load_model(config)
         if sha256 is not None and model.sha256 != sha256:
             raise RuntimeError(
@@ -173,7 +177,7 @@ class ShardExplainer:
         if config.batch_size is None:
             targets = min(config.targets.at_most, self._classes.count)
             self._explainer.batch_size = automatic_batch_size(
-                self._explainer, (3, *self._size), targets, self._device, share
+                self._explainer, (3, *self._size), targets, self._device, self._share
             )
             logger.info("batch size %d", self._explainer.batch_size)
         self._scorer = Scorer(config, model, self._classes, self._explainer, self._preprocess)
@@ -194,31 +198,34 @@ class ShardExplainer:
         one_by_one = 0  # up to which row
         while start < len(rows):
             batch = slice(start, start + (1 if start < one_by_one else self._explainer.batch_size))
+            part, said, short = None, "", False
             try:
                 part = self._explain_batch(decoded.pixels[batch], rows[batch])
-            except torch.AcceleratorError as error:  # the device is of no more use to this process
-                logger.critical("%s; this process ends, and another takes the shard", _one_line(error))
-                os._exit(1)
-            except torch.OutOfMemoryError:
-                if self._explainer.batch_size == 1:
-                    tables.fail(rows[start], "explain", "one image and one step do not fit into the device's memory")
-                    start += 1
-                else:
-                    self._explainer.batch_size //= 2
-                    logger.warning("out of memory: going on with --batch-size %d", self._explainer.batch_size)
-                if self._device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
             except Exception as error:  # a user's model may raise anything
-                if len(rows[batch]) > 1:
-                    one_by_one = min(batch.stop, len(rows))
-                else:
-                    tables.fail(rows[start], "explain", _one_line(error))
-                    start += 1
-                continue
-            tables.add(part)
-            start = batch.stop
+                said, short = _one_line(error), is_out_of_memory(error)
+                if not short and is_lost(self._device, error):
+                    logger.critical("%s; this process ends, and another takes the shard", said)
+                    os._exit(1)
+            if part is not None:
+                tables.add(part)
+                start = batch.stop
+            elif short and self._explainer.batch_size > 1:
+                self._explainer.batch_size //= 2
+                logger.warning("out of memory: going on with --batch-size %d", self._explainer.batch_size)
+                give_back(self._device)  # here, where what failed lives no more
+            elif not short and len(rows[batch]) > 1:
+                one_by_one = min(batch.stop, len(rows))
+            else:
+                tables.fail(rows[start], "explain", self._too_large() if short else said)
+                start += 1
         return tables
+
+    def _too_large(self) -> str:
+        """Why an image fails that has the device to itself; OSError where it has not, which may pass."""
+        give_back(self._device)
+        if others := crowd(self._device, self._share):
+            raise OSError(errno.ENOMEM, f"out of memory, as {others}", str(self._device))
+        return "one image and one step do not fit into the device's memory"
 
     def _explain_batch(self, pixels: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> Rows:
         tables = Rows()

@@ -15,6 +15,7 @@ from factories import SmallCnn
 from igcam_batch import read_failures, read_heatmaps, read_scores
 from igcam_batch.attribution.explainer import Explainer, Prediction
 from igcam_batch.attribution.split import Split
+from igcam_batch.audit.trouble import Trouble
 from igcam_batch.config import load_config
 from igcam_batch.models import load_model
 from igcam_batch.names import METHODS
@@ -58,7 +59,10 @@ def keyed(tables: ShardTables) -> dict[tuple[str, int, str], tuple[float, np.nda
     return found
 
 
-def memory_for(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
+NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def memory_for(monkeypatch: pytest.MonkeyPatch, images: int, error: Exception = NO_MEMORY) -> list[int]:
     """Let the model's passes run out of memory above so many images; the sizes that were tried."""
     tried: list[int] = []
     predict = Explainer.predict
@@ -66,7 +70,7 @@ def memory_for(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
     def limited(self: Explainer, batch: torch.Tensor) -> Prediction:
         tried.append(len(batch))
         if len(batch) > images:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            raise error
         return predict(self, batch)
 
     monkeypatch.setattr(Explainer, "predict", limited)
@@ -137,6 +141,38 @@ def test_an_image_for_which_no_memory_suffices_is_a_failure(
     failures = read_failures(str(tmp_path / "out")).to_pylist()
     assert {row["stage"] for row in failures} == {"explain"}
     assert "do not fit into the device's memory" in failures[0]["error"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_libraries_that_say_in_words_of_their_own_that_memory_ran_out_are_understood(
+    make: Make, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    explainer, decoded = make(batch_size=4)
+    tried = memory_for(monkeypatch, 2, RuntimeError(said))
+    outcome = explainer(decoded)
+    assert (outcome.failed, outcome.rows) == (0, 7)
+    assert tried == [4, 2, 2, 2, 1]  # and no image is computed alone for it
+
+
+def test_where_others_have_the_memory_no_image_is_blamed_and_the_shard_is_tried_again(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer, decoded = make(batch_size=1)
+    memory_for(monkeypatch, 0)
+    others = "other processes have 70.0 GiB of the GPU's 80.0 GiB"
+    monkeypatch.setattr("igcam_batch.worker.explain.crowd", lambda *_: others)
+    with pytest.raises(OSError, match="out of memory, as other processes have") as raised:
+        explainer(decoded)
+    trouble = Trouble.of(raised.value)
+    assert trouble.line == f"cpu: out of memory, as {others}"
+    assert trouble.passing
+    assert not (tmp_path / "out" / "scores").exists()
 
 
 def test_a_shard_that_is_committed_is_not_written_again(make: Make, tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""What a GPU is asked before it is used, and of whom its memory is. The GPU is only told of: none is needed."""
+
+import pytest
+import torch
+
+from igcam_batch.errors import InputError
+from igcam_batch.worker.device import check_precision, crowd, keep_to_share
+
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+GIB = 2**30
+
+
+def test_a_gpu_without_bfloat16_is_refused_by_name_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Tesla T4")
+    with pytest.raises(InputError, match=r"^--precision bf16: the Tesla T4 has no such arithmetic; it has fp16 and"):
+        check_precision(GPU, "bf16")
+    check_precision(GPU, "fp16")
+    check_precision(CPU, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("free", "own", "share", "crowded"),
+    [
+        (40, 38, 1.0, False),  # what is left is CUDA's own
+        (1, 2, 1.0, True),
+        (40, 0, 0.5, False),  # another has its half
+        (10, 0, 0.5, True),
+        (10, 40, 0.5, False),
+    ],
+)
+def test_others_crowd_a_gpu_where_they_have_more_than_a_share_leaves_them(
+    monkeypatch: pytest.MonkeyPatch, free: int, own: int, share: float, crowded: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: own * GIB)
+    assert bool(crowd(GPU, share)) == crowded
+    assert crowd(CPU, share) == ""
+
+
+def test_a_process_keeps_to_its_part_of_a_gpu_and_one_that_has_it_alone_to_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[float] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", kept.append)
+    keep_to_share(GPU, 1.0)
+    keep_to_share(CPU, 0.5)
+    assert not kept
+    keep_to_share(GPU, 0.5)
+    assert kept == [0.5]
