@@ -14,6 +14,7 @@ from igcam_batch.storage.claim import Claim, refusal
 
 _held: set[int] = set()  # descriptors of the locks of this process
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_TRIES = 1000  # of a directory that is gone again: others who come and go take away a few of them in a row
 
 
 @contextmanager
@@ -42,11 +43,13 @@ def claim_directory(root: Path, name: str, owner: str) -> Iterator[Claim]:
 def _lock(root: Path, name: str) -> int:
     """The locked file, as a descriptor that programs started from here do not inherit."""
     path = root / name
-    while True:
+    why = ""
+    for _ in range(_TRIES):
         try:
             root.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:  # who held it removed the directory
+        except FileNotFoundError as error:  # who held it removed the directory; or none can be made there, as in /proc
+            why = f" ({error.strerror})"
             continue
         except FileExistsError as error:  # the same, between two looks of mkdir; or there is something else
             if _is_there(error.filename):
@@ -67,6 +70,7 @@ def _lock(root: Path, name: str) -> int:
                 raise InputError(f"OUTPUT {root}: {line}") from None
             raise
         os.close(descriptor)
+    raise InputError(f"OUTPUT {root}: no directory can be made there, or it does not last{why}; name another")
 
 
 def _is_there(path: str) -> bool:

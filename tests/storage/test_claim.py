@@ -194,6 +194,21 @@ class TestOnDisk:
         with store.claim(".claim", "me"):
             assert Path(store.root).is_dir()
 
+    def test_where_no_directory_can_be_made_it_is_told_and_not_tried_for_ever(self, store, monkeypatch):
+        """As in /proc, which says that the directory is not there whose making was asked for."""
+        mkdir = os.mkdir
+
+        def takes_none(path, *given, **named):
+            if str(path) == store.root:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), store.root)
+            mkdir(path, *given, **named)
+
+        monkeypatch.setattr(os, "mkdir", takes_none)
+        assert refused(store) == (
+            f"OUTPUT {store.root}: no directory can be made there, or it does not last (No such file or directory); "
+            "name another"
+        )
+
     def test_a_file_in_its_place_is_an_error(self, store):
         Path(store.root).touch()
         with pytest.raises(FileExistsError), store.claim(".claim", "me"):
