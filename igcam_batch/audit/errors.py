@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_KEPT = "what was committed is kept"
+_KEPT, _ANEW = "what was committed is kept", "the same command begins anew"
 
 
 class EndedError(RuntimeError):
@@ -28,6 +28,19 @@ class IncompleteError(EndedError):
 
 class StoppedError(EndedError):
     """It was asked to stop."""
+
+
+@contextmanager
+def saying_that_nothing_began() -> Iterator[None]:
+    """Have whatever ends a run in the block say that there is nothing to go on from."""
+    try:
+        yield
+    except IncompleteError as error:
+        raise IncompleteError(error.reason, f"; that mended, {_ANEW}") from None
+    except StoppedError as error:
+        raise StoppedError(error.reason, f"; {_ANEW}") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted before any image was explained; {_ANEW}") from None
 
 
 @contextmanager

@@ -50,6 +50,12 @@ class Gathering:
             if piece.shard in done and piece.revision <= read_commit(self._store, piece.shard).revision:
                 remove_pieces(self._store, plan, [piece])
 
+    def has_work(self, retry_failures: bool) -> bool:
+        """Whether `unfinished` has anything, or, where failures are to be retried, `failed`."""
+        if len(set(committed_shards(self._store))) < self._record.shards:
+            return True
+        return retry_failures and any(commit.failed for _, commit in read_commits(self._store))
+
     def unfinished(self) -> list[Piece]:
         """What is left of the shards that are not committed: whole ones, and the rest of those begun in pieces."""
         done = set(committed_shards(self._store))

@@ -14,14 +14,14 @@ from igcam_batch.audit.checks import absolute, check_model, check_places, check_
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.crash import put_crash
 from igcam_batch.audit.environment import travelling
-from igcam_batch.audit.errors import IncompleteError, StoppedError, saying_how_to_go_on
+from igcam_batch.audit.errors import IncompleteError, StoppedError, saying_how_to_go_on, saying_that_nothing_began
 from igcam_batch.audit.execute import execute
 from igcam_batch.audit.gathering import Gathering
 from igcam_batch.audit.metrics import RunMetrics
 from igcam_batch.audit.planning import begin
 from igcam_batch.audit.progress import Progress, Silent
 from igcam_batch.audit.replica import Replica
-from igcam_batch.audit.rounds import Rounds
+from igcam_batch.audit.rounds import Done, Rounds
 from igcam_batch.audit.stop import ending_at_sigterm, stopping
 from igcam_batch.audit.watch import until_stopped
 from igcam_batch.audit.work import Work
@@ -105,8 +105,9 @@ def run_audit(config: AuditConfig, progress: Progress | None = None) -> Summary:
             claim = stack.enter_context(output.claim(CLAIM, this_process()))
         except OSError as error:  # the first that is written
             raise InputError(f"OUTPUT {output.root}: cannot be written to: {error.strerror or error}") from None
-        with saying_how_to_go_on(anew=False):  # what OUTPUT held is there until a run has begun
-            run = _begun(config, place, output, progress, started, deadline)
+        record = existing_run(config, output)
+        with saying_how_to_go_on(anew=False) if record else saying_that_nothing_began():
+            run = _begun(config, record, place, output, progress, started, deadline)
         with saying_how_to_go_on(anew=config.overwrite):
             return _explain(config, run, output, progress, claim, began, deadline, end)
 
@@ -117,28 +118,38 @@ class _Run:
 
     Attributes:
         record: of it.
-        replicas: that it was planned for.
+        replicas: that explain what is left; None where nothing is.
         work: what every process of it is told.
     """
 
     record: RunRecord
-    replicas: Replicas
+    replicas: Replicas | None
     work: Work
 
 
 def _begun(
-    config: AuditConfig, place: Place, output: Store, progress: Progress, started: str, deadline: float | None
+    config: AuditConfig,
+    record: RunRecord | None,
+    place: Place,
+    output: Store,
+    progress: Progress,
+    started: str,
+    deadline: float | None,
 ) -> _Run:
-    """Start a run, or take up the one in OUTPUT, which no other driver writes to meanwhile."""
-    record = existing_run(config, output)
+    """Start a run, or take up the one in OUTPUT, which no other driver writes to meanwhile.
+
+    The model is loaded also where nothing is left of that one: other weights, under the name they had, make it another.
+    """
     model = load_model(config)
     check_model(config, model)
+    replicas = None
     if record is None:
         record, replicas = begin(config, model, place, output, progress, started, deadline)
     else:
         check_weights(record, model, output)
-        connect()
-        replicas = plan_replicas(config, progress.warned, deadline)
+        if Gathering(output, record).has_work(config.retry_failures):
+            connect()
+            replicas = plan_replicas(config, progress.warned, deadline)
     return _Run(record, replicas, _work(config, model, place, record))
 
 
@@ -156,6 +167,10 @@ def _explain(
     record, replicas = run.record, run.replicas
     gathering = Gathering(output, record)
     gathering.tidy()
+    if replicas is None:
+        progress.planned(record.images, record.shards, done=record.images)
+        end()
+        return _finished(output, record, Done(), began)
     with stopping(output, record.plan, deadline) as stop:
         todo = gathering.unfinished()
         if config.retry_failures:
@@ -184,7 +199,12 @@ def _explain(
             _record(output, record, "stopped", status, began, rounds.done.replicas)
             raise StoppedError(f"{error.reason}: {status.remaining} of {status.planned} images remain") from None
         end()
-    done, ended = rounds.done, time.perf_counter()
+    return _finished(output, record, rounds.done, began)
+
+
+def _finished(output: Store, record: RunRecord, done: Done, began: float) -> Summary:
+    """Record that a run is finished, and say what this command did of it."""
+    ended = time.perf_counter()
     status = count_commits(output, record.images)
     if status.remaining:
         raise IncompleteError(f"{status.remaining} of {status.planned} images were not explained")

@@ -133,7 +133,7 @@ def test_it_grows_when_an_audit_needs_gpus_and_each_actor_has_its_own_node(
     assert [worker["gpu"] for worker in workers] == ["0", "0"]  # the only one of its node
 
 
-def test_a_stop_while_it_waits_for_gpus_says_that_it_can_be_resumed(
+def test_a_stop_while_it_waits_for_gpus_says_that_nothing_began(
     growing: Head, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
     images, output = pictures("a.png"), tmp_path / "out"
@@ -143,5 +143,5 @@ def test_a_stop_while_it_waits_for_gpus_says_that_it_can_be_resumed(
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert process.returncode == EXIT_STOPPED
-    assert "igcam-batch: stopped before any image was explained; what was committed is kept" in err
+    assert "igcam-batch: stopped before any image was explained; the same command begins anew" in err
     assert not [path for path in output.rglob("*") if path.is_file() and path.name != ".claim"]

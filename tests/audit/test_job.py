@@ -184,6 +184,39 @@ def test_a_run_goes_on_where_it_stopped_and_leaves_what_is_committed_alone(
     assert "nothing was left to do" in again.line()
 
 
+@pytest.mark.parametrize("retry_failures", [False, True])
+def test_where_nothing_is_left_ray_is_not_started_and_other_weights_are_still_refused(
+    pictures: Callable[..., Path],
+    audit_here: Callable[..., Summary],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    retry_failures: bool,
+) -> None:
+    images = pictures("a.png", "b.png")
+    output = Path(audit_here(images).output)
+    finished = (output / "run.json").read_text()
+    settings = {"input": str(images), "output": str(output), "model": "factories:small_cnn", "steps": 5}
+    config = load_config(settings | {"shard-size": 3, "retry-failures": retry_failures})
+    for name in ("connect", "plan_replicas"):
+        monkeypatch.setattr(job, name, lambda *_: pytest.fail("the cluster was asked for"))
+    summary = run_audit(config)
+    assert (summary.explained, summary.status) == (0, Status(2, 2, 0, 2))
+    assert (output / "run.json").read_text() == finished
+    (output / "run.json").write_text(finished.replace(json.loads(finished)["model"]["sha256"], "0" * 64))
+    with pytest.raises(InputError, match=r"holds another run \(weights: sha256 000000000000 there"):
+        run_audit(config)
+
+
+def test_a_run_whose_end_was_not_recorded_is_finished_by_the_same_command(
+    pictures: Callable[..., Path], audit_here: Callable[..., Summary]
+) -> None:
+    images = pictures("a.png", "b.png")
+    record = Path(audit_here(images).output) / "run.json"
+    record.write_text(record.read_text().replace('"finished"', '"running"', 1))
+    assert audit_here(images).explained == 0
+    assert json.loads(record.read_text())["state"] == "finished"
+
+
 def test_a_shard_is_reported_when_it_is_committed_and_not_with_the_next(
     pictures: Callable[..., Path], ray_cluster: None, tmp_path: Path
 ) -> None:

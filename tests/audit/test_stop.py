@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from igcam_batch.audit import stop as stopping_module
-from igcam_batch.audit.errors import EndedError, IncompleteError, StoppedError, saying_how_to_go_on
+from igcam_batch.audit.errors import (
+    EndedError,
+    IncompleteError,
+    StoppedError,
+    saying_how_to_go_on,
+    saying_that_nothing_began,
+)
 from igcam_batch.audit.stop import ending_at_sigterm, stop_asked, stopping
 from igcam_batch.storage import LocalStore
 
@@ -95,6 +101,19 @@ def test_what_ends_a_run_says_which_command_goes_on(error: BaseException, says: 
     for anew, which in ((False, ""), (True, " without --overwrite")):
         with pytest.raises(type(error), match=f"^{says.format(which)}"), saying_how_to_go_on(anew=anew):
             raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (IncompleteError("full"), "full; that mended, the same command begins anew"),
+        (StoppedError("stopped"), "stopped; the same command begins anew"),
+        (KeyboardInterrupt(), "interrupted before any image was explained; the same command begins anew"),
+    ],
+)
+def test_what_ends_a_run_before_it_began_promises_nothing_to_go_on_from(error: BaseException, says: str) -> None:
+    with pytest.raises(type(error), match=f"^{says}$"), saying_that_nothing_began():
+        raise error
 
 
 def test_the_reason_is_at_hand_alone_and_is_all_where_nothing_was_committed() -> None:

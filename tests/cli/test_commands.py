@@ -110,6 +110,19 @@ def test_ctrl_c_says_which_command_goes_on(
     assert run("plan", tmp_path, tmp_path / "out", *MODEL).err.strip() == "igcam-batch: interrupted"
 
 
+def test_ctrl_c_before_a_run_has_begun_promises_nothing_to_go_on_from(
+    run: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("igcam_batch.audit.job.load_model", interrupted)
+    ran = run("audit", pictures("a.png"), tmp_path / "out", *MODEL)
+    said = "igcam-batch: interrupted before any image was explained; the same command begins anew"
+    assert (ran.code, ran.err.strip()) == (130, said)
+    assert not (tmp_path / "out").exists()
+
+
 def test_compact_says_where_each_table_is(run: Callable[..., Any], tmp_path: Path) -> None:
     output = write_run(tmp_path / "out", [score("a.png"), score("b.png")], np.zeros((2, 7, 7), np.float32))
     ran = run("compact", f"{output}/")
