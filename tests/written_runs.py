@@ -41,6 +41,7 @@ def write_run(
     shard_size: int = 50,
     metrics: Iterable[str] = (),
     dtype: str = "float16",
+    sha256: str = "0" * 64,
     **config: Any,
 ) -> str:
     """Write a run; returns OUTPUT.
@@ -56,6 +57,7 @@ def write_run(
         shard_size: images in a shard.
         metrics: columns of further metrics.
         dtype: of the heatmaps.
+        sha256: of the model's weights.
         config: of the settings in run.json.
     """
     store = open_store(str(output))
@@ -93,7 +95,7 @@ def write_run(
             state="running" if remaining else "finished",
             config=settings | {name.replace("_", "-"): value for name, value in config.items()},
             model=ModelRecord(
-                sha256="0" * 64,
+                sha256=sha256,
                 layer="features",
                 map_shape=(maps.shape[1], maps.shape[2]),
                 recipe=Recipe(size=SIDE, resize="stretch", resize_size=SIDE),

@@ -166,11 +166,14 @@ def compare(output_a: str, output_b: str, output: str, **options: Any) -> None:
     from igcam_batch.cli.terminal import show
     from igcam_batch.report.compare.compare import PAGE_FILE
     from igcam_batch.report.compare.compare import compare as write
+    from igcam_batch.report.compare.differences import caution
     from igcam_batch.report.compare.terminal import agreement_table, changes_table, heading
 
     found = write(output_a, output_b, output, **options)
     click.echo(heading(found))
     show(changes_table(found))
+    if said := caution(*found.sides, found.table):
+        click.echo(said)
     click.echo()
     show(agreement_table(found))
     click.echo(f"look at {output.rstrip('/')}/{PAGE_FILE}")

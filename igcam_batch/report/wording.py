@@ -12,12 +12,14 @@ class Wording:
         short: its name.
         better: which values are: 'higher', 'lower', or '' where neither is.
         meaning: in a sentence.
+        by_confidence: whether it is measured by the confidence of the model itself, and so is no measure of two models.
     """
 
     column: str
     short: str
     better: str
     meaning: str
+    by_confidence: bool = False
 
     @property
     def heading(self) -> str:
@@ -39,18 +41,30 @@ _WORDINGS = (
         "Drop",
         "lower",
         "The share of the confidence that is lost when the map's highest pixels alone are kept; 0 where it rises.",
+        by_confidence=True,
     ),
-    Wording("increase", "Increase", "higher", "How often the confidence rises by that."),
+    Wording("increase", "Increase", "higher", "How often the confidence rises by that.", by_confidence=True),
     Wording("pointing_game", "Pointing game", "higher", "How often the map's highest pixel hits an object, or nearly."),
     Wording(
-        "insertion", "Insertion", "higher", "The mean confidence while pixels are put in, the map's highest first."
+        "insertion",
+        "Insertion",
+        "higher",
+        "The mean confidence while pixels are put in, the map's highest first.",
+        by_confidence=True,
     ),
-    Wording("deletion", "Deletion", "lower", "The mean confidence while pixels are taken away, the highest first."),
+    Wording(
+        "deletion",
+        "Deletion",
+        "lower",
+        "The mean confidence while pixels are taken away, the highest first.",
+        by_confidence=True,
+    ),
     Wording(
         "average_gain",
         "Average gain",
         "higher",
         "The share of the confidence that was missing which is gained by that; 0 where it falls.",
+        by_confidence=True,
     ),
     Wording(
         "sparsity",

@@ -51,12 +51,14 @@ def test_report_of_no_run_is_one_line(tmp_path: Path, run: Callable[..., Any]) -
 def test_compare_prints_what_changed_and_where_the_page_is(
     tmp_path: Path, images: Path, run: Callable[..., Any]
 ) -> None:
-    a, b = write(tmp_path / "a", images, 0.5), write(tmp_path / "b", images, 0.75, model="factories:other")
+    a = write(tmp_path / "a", images, 0.5)
+    b = write(tmp_path / "b", images, 0.75, model="factories:other", sha256="1" * 64)
     ran = run("compare", a, b, "--output", tmp_path / "cmp")
     assert ran.code == 0, ran.err
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     assert lines[0] == "A small_cnn, B other: 40 images in both, 40 pairs"
     assert "Confidence 50.0 75.0 +25.0 (+25.0 to +25.0)" in lines
+    assert "No side is named better on Drop and Increase: of two models, each is measured by its own confidence." in lines
     assert "rank correlation 1.000 1.000 to 1.000 40" in lines
     assert lines[-1] == f"look at {tmp_path}/cmp/comparison.html"
     again = run("compare", a, b, "--output", tmp_path / "cmp")

@@ -16,7 +16,7 @@ from igcam_batch.report.compare.differences import Differences, better
 from igcam_batch.report.compare.galleries import GALLERIES
 from igcam_batch.report.compare.join import Matched, Pairs, join
 from igcam_batch.report.compare.page import Comparison, write_page
-from igcam_batch.report.compare.runs import Side, sides
+from igcam_batch.report.compare.runs import Side, of_one_model, sides
 from igcam_batch.report.destination import Destination, Kind
 from igcam_batch.report.failures import explained
 from igcam_batch.report.galleries import Picked
@@ -49,8 +49,8 @@ DIFFERENCES = pa.schema(
 )
 """A row for each metric, over the pairs that have its value in both runs; `change` is B less A, paired.
 
-`better` is A, B, or null where the interval leaves a doubt. The rows `rank_correlation` and `top_overlap` are of the
-two maps of a pair: they have a change alone.
+`better` is A, B, or null: where the interval leaves a doubt, and of two models where a metric is measured by each one's
+own confidence. The rows `rank_correlation` and `top_overlap` are of the two maps of a pair: they have a change alone.
 """
 
 
@@ -119,7 +119,7 @@ def _write(runs: tuple[Side, Side], statuses: tuple[Status, Status], store: Stor
         _take(store, part, pairs, found, picked)
     if found is None:
         raise InputError(_apart(runs, statuses, matched))
-    table = _table(found)
+    table = _table(found, of_one_model(a, b))
     shown = [each for each in picked if each.shown]
     write_page(store, PAGE_FILE, Comparison(a, b, matched, table, found, shown))
     store.write(DIFFERENCES_FILE, to_parquet(table))
@@ -147,9 +147,9 @@ def _take(store: Store, part: int, pairs: Pairs, found: Differences, picked: Seq
     store.write(f"{CHANGES_DIR}/part-{part:06d}.parquet", to_parquet(table))
 
 
-def _table(found: Differences) -> pa.Table:
+def _table(found: Differences, one_model: bool) -> pa.Table:
     rows: list[dict[str, Any]] = [
-        {"metric": name, "better": better(name, change), "rows": change.rows, "images": change.images}
+        {"metric": name, "better": better(name, change, one_model), "rows": change.rows, "images": change.images}
         | _edges("a", one)
         | _edges("b", other)
         | _edges("change", change)
@@ -169,8 +169,11 @@ def _edges(what: str, interval: Interval) -> dict[str, Any]:
 def _apart(runs: tuple[Side, Side], statuses: tuple[Status, Status], matched: Matched) -> str:
     both = " and ".join(f"{run.letter} {run.output}" for run in runs)
     if not matched.images:
-        has = ", ".join(f"{run.letter} {_explained(status)}" for run, status in zip(runs, statuses, strict=True))
-        return f"{both} have no image in common ({has}); compare two audits of the same INPUT"
+        a, b = _explained(statuses[0], matched.first_a), _explained(statuses[1], matched.first_b)
+        return (
+            f"{both} have no image in common (A {a}; B {b}); images are known by their paths in INPUT, or the "
+            "manifest's image_id: compare two audits of the same INPUT"
+        )
     images = amount_in_words(matched.images, "image")
     return (
         f"{both} have {images} in common, and explain no class of them alike; audit both with --target label, or one "
@@ -178,6 +181,7 @@ def _apart(runs: tuple[Side, Side], statuses: tuple[Status, Status], matched: Ma
     )
 
 
-def _explained(status: Status) -> str:
-    failed = f" and has {status.failed:,} that failed" if status.failed else ""
-    return f"explains {amount_in_words(status.scored, 'image')}{failed}"
+def _explained(status: Status, first: str | None) -> str:
+    named = f", as {first}" if first else ""
+    failed = f", and has {status.failed:,} that failed" if status.failed else ""
+    return f"explains {amount_in_words(status.scored, 'image')}{named}{failed}"

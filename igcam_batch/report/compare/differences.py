@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from igcam_batch.report.bootstrap import Interval, Means, poisson_weights, sums_of_images
+from igcam_batch.report.compare.runs import Side, of_one_model
 from igcam_batch.report.summary import REPLICATES, better_of
 from igcam_batch.report.wording import WORDINGS
 
@@ -92,7 +93,31 @@ class Differences:
             found.correlated += len(known)
 
 
-def better(column: str, change: Interval) -> str | None:
-    """A or B, where the interval of the difference leaves no doubt."""
+def better(column: str, change: Interval, one_model: bool) -> str | None:
+    """A or B, where the interval of the difference leaves no doubt.
+
+    Args:
+        column: what is compared.
+        change: B less A, paired.
+        one_model: whether both runs explained it. Of two, a metric that is measured by the model's own confidence says
+            nothing: one that is never sure has little to lose, and is not better for it.
+    """
+    if not one_model and _by_confidence(column):
+        return None
     direction = "higher" if column == "correct" else WORDINGS[column].better if column in WORDINGS else ""
     return better_of(change, direction, "B", "A")
+
+
+def caution(a: Side, b: Side, table: pa.Table) -> str:
+    """On which metrics of differences.parquet no side can be named better, and why; '' where there are none."""
+    compared = [row["metric"] for row in table.to_pylist() if row["rows"]]
+    names = [WORDINGS[metric].short for metric in compared if _by_confidence(metric)]
+    if not names or of_one_model(a, b):
+        return ""
+    *others, last = names
+    listed = f"{', '.join(others)} and {last}" if others else last
+    return f"No side is named better on {listed}: of two models, each is measured by its own confidence."
+
+
+def _by_confidence(column: str) -> bool:
+    return column in WORDINGS and WORDINGS[column].by_confidence

@@ -38,7 +38,10 @@ class Pairs:
 
 @dataclass
 class Matched:
-    """How many rows and images of the two runs there were, and how many had a partner."""
+    """How many rows and images of the two runs there were, and how many had a partner.
+
+    `first_a` and `first_b` are the first image of each, in the order of their names.
+    """
 
     rows_a: int = 0
     rows_b: int = 0
@@ -46,6 +49,8 @@ class Matched:
     images_a: int = 0
     images_b: int = 0
     images: int = 0
+    first_a: str | None = None
+    first_b: str | None = None
 
 
 def join(a: Side, b: Side, rows: int, matched: Matched) -> Iterator[Pairs]:
@@ -97,8 +102,10 @@ def _gather(place: Path, side: Side, part: int) -> pa.Table | None:
 def _joined(a: pa.Table | None, b: pa.Table | None, matched: Matched) -> Pairs | None:
     if a is not None:
         matched.rows_a, matched.images_a = matched.rows_a + len(a), matched.images_a + _images(a)
+        matched.first_a = _first(a, matched.first_a)
     if b is not None:
         matched.rows_b, matched.images_b = matched.rows_b + len(b), matched.images_b + _images(b)
+        matched.first_b = _first(b, matched.first_b)
     if a is None or b is None:
         return None
     places = {key: place for place, key in enumerate(_rows(b))}
@@ -119,3 +126,9 @@ def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:
 
 def _images(table: pa.Table) -> int:
     return int(pc.count_distinct(table["image_id"]).as_py())
+
+
+def _first(table: pa.Table, before: str | None) -> str:
+    """The first of a table's images and one of before, by name; the table has a row."""
+    first = str(pc.min(table["image_id"]).as_py())
+    return first if before is None else min(first, before)

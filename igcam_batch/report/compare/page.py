@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from igcam_batch import __version__
 from igcam_batch.report.colours import COLOURS, colour_table
-from igcam_batch.report.compare.differences import Differences
+from igcam_batch.report.compare.differences import Differences, caution
 from igcam_batch.report.compare.join import Matched
 from igcam_batch.report.compare.runs import Side, named
 from igcam_batch.report.galleries import Picked
@@ -78,6 +78,7 @@ def _context(comparison: Comparison, decks: Sequence[Deck]) -> dict[str, Any]:
         "fewest": FEWEST_IMAGES,
         "rows": [row | {"name": name} for row, name in zip(rows, names, strict=False)],
         "alike": rows[len(names) :],
+        "caution": caution(a, b, comparison.table),
         "galleries": galleries,
         "pairs": pairs,
         "missing": len(decks[0].gone | decks[1].gone),

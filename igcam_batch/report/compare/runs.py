@@ -67,6 +67,11 @@ def sides(output_a: str, output_b: str, method_a: str | None = None, method_b: s
     return Side(*first), Side(*second)
 
 
+def of_one_model(a: Side, b: Side) -> bool:
+    """Whether both runs explained the same weights."""
+    return a.record.model.sha256 == b.record.model.sha256
+
+
 def named(a: Side, b: Side) -> tuple[str, str]:
     """What tells the two apart, in as few words as do."""
     if a.model != b.model:

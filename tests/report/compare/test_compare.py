@@ -17,6 +17,7 @@ from igcam_batch.errors import InputError
 from igcam_batch.report.agreement import rank_correlation
 from igcam_batch.report.compare import join as joining
 from igcam_batch.report.compare.compare import compare
+from igcam_batch.report.compare.differences import caution
 from igcam_batch.report.compare.terminal import agreement_table, changes_table
 
 COUNT = 60
@@ -133,10 +134,36 @@ def test_only_classes_that_both_explain_are_pairs(tmp_path: Path) -> None:
     assert "1 of A&#39;s 3 rows and of B&#39;s 3" in page or "1 of A's 3 rows and of B's 3" in page
 
 
+@pytest.mark.parametrize("sha256", ["0" * 64, "1" * 64], ids=["one model", "two models"])
+def test_what_is_measured_by_a_model_s_own_confidence_names_neither_of_two_models_better(
+    tmp_path: Path, sha256: str
+) -> None:
+    """One that is sure of nothing has nothing to lose, so that its Drop is low, and means nothing."""
+    names, maps = [f"{number}.png" for number in range(COUNT)], np.stack([blob(3, 3)] * COUNT)
+    measured = {"increase": 0.0, "average_gain": 0.1, "insertion": 0.2, "deletion": 0.5}
+    unsure = {"increase": 1.0, "average_gain": 0.2, "insertion": 0.3, "deletion": 0.01, "confidence": 0.002}
+    metrics = ("average_gain", "insertion", "deletion")
+    a = [score(name, drop=0.9, ebpg=0.2, **measured) for name in names]
+    b = [score(name, drop=0.1, ebpg=0.4, **unsure) for name in names]
+    run_a = write_run(tmp_path / "a", a, maps, metrics=metrics)
+    run_b = write_run(tmp_path / "b", b, maps, metrics=metrics, sha256=sha256)
+    compared = compare(run_a, run_b, str(tmp_path / "cmp"), images=0)
+    better = {row["metric"]: row["better"] for row in compared.table.to_pylist()}
+    verdict = "B" if sha256 == "0" * 64 else None
+    assert better["ebpg"] == "B"
+    assert {better[name] for name in ("drop", *measured)} == {verdict}
+    said = (
+        "No side is named better on Drop, Increase, Insertion, Deletion and Average gain: of two models, each is "
+        "measured by its own confidence."
+    )
+    assert caution(*compared.sides, compared.table) == ("" if verdict else said)
+    assert (said in (tmp_path / "cmp" / "comparison.html").read_text("utf-8")) == (verdict is None)
+
+
 @pytest.mark.parametrize(
     ("ids", "target", "said"),
     [
-        (["z.png"], 0, "no image in common (A explains 1 image, B explains 1 image); compare two audits of the same"),
+        (["z.png"], 0, "no image in common (A explains 1 image, as a.png; B explains 1 image, as z.png); images are"),
         (["a.png"], 1, "have 1 image in common, and explain no class of them alike; audit both with --target label"),
     ],
 )
@@ -169,10 +196,23 @@ def test_a_run_in_which_nothing_was_explained_is_told(tmp_path: Path, failures: 
             compare(one, other, str(tmp_path / "cmp"))
 
 
-def test_of_runs_without_a_common_image_it_is_said_what_each_has(tmp_path: Path) -> None:
-    a = write_run(tmp_path / "a", [score("a.png"), score("b.png")], np.stack([blob(3, 3)] * 2))
+def test_of_runs_without_a_common_image_it_is_said_what_each_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "_ROWS_AT_ONCE", 1)
+    a = write_run(tmp_path / "a", [score("b.png"), score("a.png")], np.stack([blob(3, 3)] * 2))
     b = write_run(tmp_path / "b", [score("z.png")], blob(3, 3)[None], failures={"a.png": "x", "b.png": "x"})
-    said = "(A explains 2 images, B explains 1 image and has 2 that failed)"
+    said = "(A explains 2 images, as a.png; B explains 1 image, as z.png, and has 2 that failed)"
+    with pytest.raises(InputError, match=re.escape(said)):
+        compare(a, b, str(tmp_path / "cmp"))
+
+
+def test_ids_that_differ_by_a_directory_are_shown_side_by_side(tmp_path: Path) -> None:
+    names = [f"{number:05}.jpg" for number in range(1, 4)]
+    maps = np.stack([blob(3, 3)] * 3)
+    a = write_run(tmp_path / "a", [score(name) for name in names], maps)
+    b = write_run(tmp_path / "b", [score(f"JPEGImages/{name}") for name in names], maps)
+    said = "(A explains 3 images, as 00001.jpg; B explains 3 images, as JPEGImages/00001.jpg); images are known by"
     with pytest.raises(InputError, match=re.escape(said)):
         compare(a, b, str(tmp_path / "cmp"))
 
