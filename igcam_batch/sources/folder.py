@@ -2,15 +2,23 @@
 
 from collections.abc import Iterator
 
-from igcam_batch.sources.rows import ImageRow, image_row, is_image
-from igcam_batch.storage import Store
+from igcam_batch.sources.rows import ImageRow, image_row, is_image, is_unread
+from igcam_batch.sources.source import Notes
+from igcam_batch.storage import Entry, Store
 
 
-def folder_rows(store: Store) -> Iterator[ImageRow]:
-    """Every image under the root, at any depth, unlabelled."""
-    for entry in store.list():
+def images_in(store: Store, under: str = "", notes: Notes | None = None) -> Iterator[Entry]:
+    """Every image under a directory, at any depth; pictures and videos of other formats are noted."""
+    for entry in store.list(under):
         if is_image(entry.path):
-            yield image_row(store, entry)
+            yield entry
+        elif notes and is_unread(entry.path):
+            notes.add("pictures and videos of formats that are not read are left out", store.uri(entry.path))
+
+
+def folder_rows(store: Store, notes: Notes | None = None) -> Iterator[ImageRow]:
+    """Every image under the root, at any depth, unlabelled."""
+    return (image_row(store, entry) for entry in images_in(store, notes=notes))
 
 
 def class_directories(store: Store) -> list[str]:
@@ -19,9 +27,9 @@ def class_directories(store: Store) -> list[str]:
     return sorted({path.partition("/")[0] for path in paths if "/" in path and is_image(path)})
 
 
-def imagefolder_rows(store: Store) -> Iterator[ImageRow]:
+def imagefolder_rows(store: Store, notes: Notes | None = None) -> Iterator[ImageRow]:
     """Every image in a sub-directory of the root, labelled with that sub-directory's name."""
-    for entry in store.list():
+    for entry in images_in(store, notes=notes):
         label, separator, _ = entry.path.partition("/")
-        if separator and is_image(entry.path):
+        if separator:
             yield image_row(store, entry, (label,))

@@ -23,8 +23,8 @@ from igcam_batch.storage import Entry, LocalStore, Store
 
 _Rows = Callable[[Place, Wanted, Notes], Iterator[ImageRow]]
 _ROWS: dict[LayoutName, _Rows] = {
-    "folder": lambda place, _wanted, _notes: folder_rows(place.store),
-    "imagefolder": lambda place, _wanted, _notes: imagefolder_rows(place.store),
+    "folder": lambda place, _wanted, notes: folder_rows(place.store, notes),
+    "imagefolder": lambda place, _wanted, notes: imagefolder_rows(place.store, notes),
     "voc": lambda place, wanted, notes: voc_rows(place.store, wanted, notes),
     "coco": coco_rows,
     "webdataset": lambda place, _wanted, notes: webdataset_rows(place, notes),

@@ -7,6 +7,12 @@ from igcam_batch.storage import Entry, Store
 
 _NAMES = "bmp dib gif jfif jpe jpeg jpg pbm pgm png pnm ppm tga tif tiff webp"
 SUFFIXES = frozenset("." + name for name in _NAMES.split())
+_UNREAD_NAMES = (
+    "avif heic heif jp2 j2k jpf jpx jxl svg psd eps exr dcm "  # pictures
+    "raw dng arw cr2 cr3 nef nrw orf pef raf rw2 srw "  # of cameras
+    "avi m4v mkv mov mp4 mpeg mpg webm wmv"
+)
+_UNREAD = frozenset("." + name for name in _UNREAD_NAMES.split())
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,11 @@ class ImageRow:
 def is_image(path: str) -> bool:
     """Whether a file is named as an image; what its bytes hold is for the decoder to say."""
     return PurePosixPath(path).suffix.lower() in SUFFIXES
+
+
+def is_unread(path: str) -> bool:
+    """Whether a file is named as a picture or a video of a format that is not decoded."""
+    return PurePosixPath(path).suffix.lower() in _UNREAD
 
 
 def image_row(store: Store, entry: Entry, labels: tuple[str, ...] = ()) -> ImageRow:

@@ -12,7 +12,8 @@ from defusedxml.ElementTree import fromstring
 
 from igcam_batch.errors import InputError
 from igcam_batch.sources.boxes import NO_AREA, has_area
-from igcam_batch.sources.rows import Box, ImageRow, Problem, image_row, is_image
+from igcam_batch.sources.folder import images_in
+from igcam_batch.sources.rows import Box, ImageRow, Problem, image_row
 from igcam_batch.sources.source import Notes, Wanted
 from igcam_batch.storage import Store
 
@@ -53,7 +54,7 @@ def voc_rows(store: Store, wanted: Wanted, notes: Notes) -> Iterator[ImageRow]:
     if not found:
         raise InputError(f"INPUT {store.root}: --layout voc needs {IMAGES}/ and {ANNOTATIONS}/, here or in VOC2007/")
     for root, name in _parts(store, found, wanted.image_set):
-        rows = _listed(store, root) if name is None else _of_set(store, root, name)
+        rows = _listed(store, root, notes) if name is None else _of_set(store, root, name)
         annotated = {
             PurePosixPath(entry.path).stem: entry.path
             for entry in store.list(root + ANNOTATIONS)
@@ -135,8 +136,8 @@ def _year(store: Store, root: str) -> str | None:
     return match[1] if match else None
 
 
-def _listed(store: Store, root: str) -> Iterator[ImageRow]:
-    return (image_row(store, entry) for entry in store.list(root + IMAGES) if is_image(entry.path))
+def _listed(store: Store, root: str, notes: Notes | None = None) -> Iterator[ImageRow]:
+    return (image_row(store, entry) for entry in images_in(store, root + IMAGES, notes))
 
 
 def _of_set(store: Store, root: str, name: str) -> Iterator[ImageRow]:

@@ -74,6 +74,15 @@ class TestColour:
         assert (decoded(encoded(np.dstack([RGB, noise(12, 20)]))) == RGB).all()
         assert (decoded(encoded(Image.fromarray(np.dstack([GREY, noise(12, 20)]), "LA"))) == repeated(GREY)).all()
 
+    @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+    def test_of_several_frames_the_first_is_the_image(self, kind):
+        first, second = (Image.new("RGB", (20, 12), colour) for colour in ("red", "blue"))
+        options = {"lossless": True} if kind == "WEBP" else {}
+        data = encoded(first, kind, save_all=True, append_images=[second], **options)
+        with Image.open(io.BytesIO(data)) as whole:
+            assert whole.n_frames == 2
+        assert (decoded(data) == np.asarray(first)).all()
+
     @pytest.mark.parametrize(
         ("ink", "seen"),
         [

@@ -10,6 +10,7 @@ from drawings import picture
 
 from igcam_batch.sources import SUFFIXES, ImageRow, Notes, find_layout, find_place, open_source
 from igcam_batch.sources.folder import folder_rows, imagefolder_rows
+from igcam_batch.sources.rows import is_unread
 from igcam_batch.storage import LocalStore, open_store
 
 
@@ -40,6 +41,26 @@ class TestFolder:
     def test_takes_suffixes_in_any_case_and_nothing_that_is_no_image(self, dataset):
         store = dataset("a.JPG", "b.Jpeg", "c.txt", "d.xml", "e", "jpg", "f.jpg.txt", "g.PNG", ".h.jpg", "i/.j/k.jpg")
         assert ids(folder_rows(store)) == ["a.JPG", "b.Jpeg", "g.PNG"]
+
+    @pytest.mark.parametrize(
+        ("layout", "at", "first"),
+        [
+            ("folder", "", "deep/y.jp2"),
+            ("imagefolder", "cat/", "cat/deep/y.jp2"),
+            ("voc", "JPEGImages/", "JPEGImages/deep/y.jp2"),
+        ],
+    )
+    def test_pictures_that_are_not_read_are_noted_and_what_is_no_picture_is_not(self, dataset, layout, at, first):
+        beside = "a.txt a.json a.csv a.xml a.md a .b.heic .hidden/c.heic features.parquet sums.sha256 a.jpg.part"
+        names = ["a.jpg", "x.HEIC", "deep/y.jp2", "z.mov", *beside.split()]
+        store = dataset("Annotations/a.xml", *(at + name for name in names))
+        source = open_source(find_place(store.root), layout)
+        assert [row["image_id"] for table in source.tables for row in table.to_pylist()] == [f"{at}a.jpg"]
+        said = "pictures and videos of formats that are not read are left out: 3; the first:"
+        assert source.notes.lines() == [f"{said} {store.root}/{first}"]
+
+    def test_no_suffix_is_both_read_and_not(self):
+        assert not any(is_unread(f"a{suffix}") for suffix in SUFFIXES)
 
     def test_takes_every_suffix_that_torchvision_takes(self):
         from torchvision.datasets.folder import IMG_EXTENSIONS
