@@ -67,6 +67,11 @@ def setting_in_words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def printable(text: str) -> str:
+    """A text in which what a terminal would obey is a blank: it may quote a name, or a file, that is hostile."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def isolated(name: str) -> str:
     """A name for use in a sentence: where its letters run from right to left, those around it stay in their order.
 

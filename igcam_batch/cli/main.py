@@ -11,7 +11,7 @@ from igcam_batch import __version__
 from igcam_batch.cli.export import export
 from igcam_batch.cli.options import audit_flags, given, reached
 from igcam_batch.errors import InputError
-from igcam_batch.words import amount_in_words, size_in_words
+from igcam_batch.words import amount_in_words, printable, size_in_words
 
 EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130  # 75: EX_TEMPFAIL, to be run again
 
@@ -62,6 +62,7 @@ def audit(config: str | None, **flags: Any) -> None:
     from igcam_batch.audit.job import run_audit
     from igcam_batch.cli.console import view
     from igcam_batch.cli.terminal import is_watched, show
+    from igcam_batch.report.failures import all_failed, some_failed
     from igcam_batch.report.scores import means_table
     from igcam_batch.report.summary import write_summary
 
@@ -71,8 +72,14 @@ def audit(config: str | None, **flags: Any) -> None:
     if is_watched() and summary.status.scored:
         show(means_table(means))
     click.echo(summary.line())
-    if settings.fail_on_error and summary.status.failed:
-        sys.exit(EXIT_FAILED)
+    output, failed = summary.output, summary.status.failed
+    if not summary.status.scored:
+        why = f"{output}: nothing could be explained: {all_failed(output, failed)}"
+        _fail(f"{why}; that mended, --retry-failures takes them up again", EXIT_FAILED)
+    if failed:
+        progress.warned(some_failed(output, failed))
+        if settings.fail_on_error:
+            sys.exit(EXIT_FAILED)
 
 
 @commands.command()
@@ -104,6 +111,7 @@ def plan(config: str | None, sample: int, price: float | None, **flags: Any) -> 
 @click.argument("output", metavar="OUTPUT", callback=reached)
 def status(output: str) -> None:
     """Say how many images of a run are planned, scored, failed, and remaining."""
+    from igcam_batch.report.failures import some_failed
     from igcam_batch.tables.status import read_status
 
     found = read_status(output)
@@ -111,6 +119,8 @@ def status(output: str) -> None:
         f"planned {found.planned}, scored {found.scored}, failed {found.failed}, remaining {found.remaining}; "
         f"{found.rows} rows"
     )
+    if found.failed:
+        click.echo(f"igcam-batch: {some_failed(output, found.failed)}", err=True)
 
 
 @commands.command()
@@ -216,6 +226,5 @@ def demo(output: str) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    line = "".join(char if char.isprintable() else " " for char in message)  # it may quote a file that is hostile
-    click.echo(f"igcam-batch: {line}", err=True)
+    click.echo(f"igcam-batch: {printable(message)}", err=True)
     sys.exit(code)

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
+from igcam_batch.words import printable
+
 _FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "TGA")
 # No others, whatever a file is called: PIL would hand an EPS to Ghostscript, which runs it as a program.
 
@@ -83,8 +85,7 @@ def _refuse_large_tiles(image: Image.Image, max_pixels: int) -> None:
 
 def _one_line(error: Exception) -> str:
     """What a decoder says, which may quote the file: in one line of printable characters."""
-    said = "".join(char if char.isprintable() else " " for char in str(error))
-    return f"{type(error).__name__}: {' '.join(said.split())[:_LONGEST]}".removesuffix(": ")
+    return f"{type(error).__name__}: {' '.join(printable(str(error)).split())[:_LONGEST]}".removesuffix(": ")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """Why images could not be explained, counted."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from igcam_batch.errors import InputError
@@ -8,6 +9,7 @@ from igcam_batch.storage import open_store
 from igcam_batch.tables.readers import tables_of
 from igcam_batch.tables.shards import FAILURES_DIR
 from igcam_batch.tables.status import Status, read_status
+from igcam_batch.words import amount_in_words, plural, printable
 
 _MOST_KINDS = 10_000  # that are told apart, whatever the errors hold
 _DETAIL = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|s?\S*/\S+")  # what differs between images that failed alike
@@ -32,10 +34,25 @@ class Cause:
 
 def all_failed(output: str, failed: int) -> str:
     """What to say of a run in which every image that was reached failed, `failed` in number."""
-    worst = causes(output)[0]
-    some = "" if worst.images == failed else f", {worst.images:,} of them"
     subject = "the one image that was reached" if failed == 1 else f"all {failed:,} images that were reached"
-    return f"{subject} failed{some} with: {worst.stage}: {worst.error}"
+    return f"{subject} failed{_mostly(causes(output), failed)}"
+
+
+def some_failed(output: str, failed: int) -> str:
+    """What to say of a run in which some images failed, `failed` in number: why most of them did, and where all are."""
+    found, where = causes(output), f"{output.rstrip('/')}/{FAILURES_DIR}"
+    line = f"{amount_in_words(failed, 'image')} failed{_mostly(found, failed)}"
+    if found:
+        line += f"; the first: {found[0].example}; {where} has {plural(failed, 'it', 'them all')}"
+    return printable(line)
+
+
+def _mostly(found: Sequence[Cause], failed: int) -> str:
+    """The most frequent cause, and of how many."""
+    if not found:
+        return f"; {FAILURES_DIR}/, which said why, is gone"
+    some = "" if found[0].images == failed else f", {found[0].images:,} of them"
+    return f"{some} with: {found[0].stage}: {found[0].error}"
 
 
 def causes(output: str) -> list[Cause]:

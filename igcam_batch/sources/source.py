@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from igcam_batch.names import LayoutName
+from igcam_batch.words import printable
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Notes:
 
     def lines(self) -> list[str]:
         """A line for each kind; what a terminal would obey, in the name of a file or a class, is a blank."""
-        lines = [f"{what}: {count:,}; the first: {self._first[what]}" for what, count in self._count.items()]
-        return ["".join(char if char.isprintable() else " " for char in line) for line in lines]
+        return [
+            printable(f"{what}: {count:,}; the first: {self._first[what]}") for what, count in self._count.items()
+        ]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What the commands print where all goes well."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from written_runs import score, write_run
 
 MODEL = ("--model", "factories:small_cnn", "--steps", "3")
@@ -26,14 +28,45 @@ def test_an_audit_ends_with_a_line_that_says_it_all_and_status_agrees(
     assert re.fullmatch(rf"3 images, 4 rows, 1 failure; {pace}; tables in {tmp_path}/out", line)
     assert "\x1b" not in ran.err  # a log holds no control characters
     assert "igcam-batch: 3 images in " in ran.err
+    why = "1 image failed with: decode: the file is empty; the first: broken.png; "
+    assert ran.err.splitlines()[-1] == f"igcam-batch: warning: {why}{tmp_path}/out/failures has it"
     status = run("status", tmp_path / "out")
     assert status.out == "planned 3, scored 2, failed 1, remaining 0; 4 rows\n"
+    assert status.err == f"igcam-batch: {why}{tmp_path}/out/failures has it\n"
 
     ran = run(
         "audit", images, tmp_path / "out", *MODEL, "--method", "grad-cam", "--method", "grad-cam++", "--fail-on-error"
     )
     assert ran.code == 1
     assert "nothing was left to do" in ran.out
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_run_that_could_explain_nothing_is_whole_and_says_why_with_exit_code_1(
+    run: Callable[..., Any], tmp_path: Path, ray_cluster: None
+) -> None:
+    images, output = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (64, 64), "white").save(images / name)
+    audit = ("audit", images, output, "--model", "factories:not_finite", "--steps", "3")
+    said = (
+        rf"igcam-batch: {output}: nothing could be explained: all 3 images that were reached failed with: "
+        r"explain: .*NaN.*; that mended, --retry-failures takes them up again"
+    )
+    for flags, line in (
+        ((), "3 images, 0 rows, 3 failures; "),
+        ((), "3 images, 0 rows, 3 failures; nothing was left to do"),
+        (("--retry-failures",), "3 images, 0 rows, 3 failures; "),
+    ):
+        ran = run(*audit, *flags)
+        assert ran.code == 1
+        assert ran.out.startswith(line)
+        assert re.fullmatch(said, ran.err.splitlines()[-1])
+        assert json.loads((output / "run.json").read_text())["state"] == "finished"
+    report = run("report", output)
+    assert report.code == 2
+    assert "nothing to report: all 3 images that were reached failed with: explain: " in report.err
 
 
 @pytest.mark.xdist_group("ray")

@@ -1,5 +1,6 @@
 """Why images failed, counted; and what is said where nothing else is there."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from written_runs import blob, score, write_run
 
 from igcam_batch.errors import InputError
-from igcam_batch.report.failures import all_failed, causes, explained
+from igcam_batch.report.failures import all_failed, causes, explained, some_failed
 
 
 def failed(output: Path, *errors: str, remaining: int = 0) -> str:
@@ -52,6 +53,31 @@ def test_a_run_with_only_failures_says_the_most_frequent(tmp_path: Path, errors:
     assert all_failed(output, len(errors)) == said
     with pytest.raises(InputError, match=f"out: nothing to compare: {said}$"):
         explained(output, "compare")
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        (["truncated"], "1 image failed with: decode: truncated; the first: 0.png; {}/failures has it"),
+        (["bad", "bad"], "2 images failed with: decode: bad; the first: 0.png; {}/failures has them all"),
+        (
+            ["no image", "cut\x1b[31m after 7 bytes", "cut\x1b[31m after 9 bytes"],
+            "3 images failed, 2 of them with: decode: cut [31m after 7 bytes; the first: 1.png; "
+            "{}/failures has them all",
+        ),
+    ],
+)
+def test_of_some_failures_the_most_frequent_is_told_with_an_image_and_where_all_are(
+    tmp_path: Path, errors: list[str], said: str
+) -> None:
+    output = failed(tmp_path / "out", *errors)
+    assert some_failed(f"{output}/", len(errors)) == said.format(output)
+
+
+def test_where_somebody_removed_the_failures_it_is_told(tmp_path: Path) -> None:
+    output = failed(tmp_path / "out", "truncated")
+    shutil.rmtree(tmp_path / "out" / "failures")
+    assert some_failed(output, 1) == "1 image failed; failures/, which said why, is gone"
 
 
 def test_a_run_of_which_nothing_is_done_is_told_so(tmp_path: Path) -> None:
