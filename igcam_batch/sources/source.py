@@ -39,9 +39,7 @@ class Notes:
 
     def lines(self) -> list[str]:
         """A line for each kind; what a terminal would obey, in the name of a file or a class, is a blank."""
-        return [
-            printable(f"{what}: {count:,}; the first: {self._first[what]}") for what, count in self._count.items()
-        ]
+        return [printable(f"{what}: {count:,}; the first: {self._first[what]}") for what, count in self._count.items()]
 
 
 @dataclass(frozen=True)

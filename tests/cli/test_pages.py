@@ -58,7 +58,8 @@ def test_compare_prints_what_changed_and_where_the_page_is(
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     assert lines[0] == "A small_cnn, B other: 40 images in both, 40 pairs"
     assert "Confidence 50.0 75.0 +25.0 (+25.0 to +25.0)" in lines
-    assert "No side is named better on Drop and Increase: of two models, each is measured by its own confidence." in lines
+    said = "No side is named better on Drop and Increase: of two models, each is measured by its own confidence."
+    assert said in lines
     assert "rank correlation 1.000 1.000 to 1.000 40" in lines
     assert lines[-1] == f"look at {tmp_path}/cmp/comparison.html"
     again = run("compare", a, b, "--output", tmp_path / "cmp")
