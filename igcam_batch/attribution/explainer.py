@@ -208,7 +208,7 @@ class Explainer:
         """Means of g, g² and g³ over noisy copies. Every image meets the same noise, whatever batch it is in."""
         images = prediction.images
         generator = torch.Generator().manual_seed(_NOISE_SEED)
-        noise = torch.randn(method.copies, 1, *images.shape[1:], generator=generator).to(images)
+        noise = torch.randn(method.copies, 1, *images.shape[1:], generator=generator, device="cpu").to(images)
         spread = method.spread * (images.flatten(1).amax(1) - images.flatten(1).amin(1))
         moments: list[Tensor] = []
         for some in noise.split(max(1, self.batch_size // len(images))):

@@ -26,7 +26,7 @@ _SHAPES_ONLY = (
     "AsStridedBackward0",  # pooling in channels_last; anything else it may do, the check below sees
     "AsStridedBackward1",
 )
-_AGREEMENT, _AGREEMENT_OF_HALVES = 1e-4, 2e-2  # relative; half precision rounds each gradient
+_AGREEMENT, _AGREEMENT_OF_HALVES = 1e-3, 2e-2  # relative; TF32 rounds to ten bits, half precision each gradient, too
 
 
 def pooled_linear_weights(activations: Tensor, logits: Tensor) -> Tensor | None:

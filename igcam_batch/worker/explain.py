@@ -159,7 +159,7 @@ class ShardExplainer:
         self._map_shape = model.map_shape
         self._size = (model.recipe.size, model.recipe.size)
         self._preprocess = Preprocess(model.recipe, self._device)
-        probe = torch.randn(1, 3, *self._size, generator=torch.Generator().manual_seed(0))
+        probe = torch.randn(1, 3, *self._size, generator=torch.Generator().manual_seed(0), device="cpu")
         fold_batch_norms(model.module, model.layer, probe)
         if config.precision != "fp32":
             prepare_for_half_precision(model.module, DTYPES[config.precision])
