@@ -89,13 +89,8 @@ def ray_head(session: Path, *flags: str, gcs: int | None = None, **variables: st
         _wait_for(head, process)
         yield head
     finally:
-        children = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        for pid in map(int, children.split()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)  # of SIGTERM it takes more than ten seconds to make something
+        process.wait()
         short.unlink()
 
 

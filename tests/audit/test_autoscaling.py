@@ -122,7 +122,7 @@ def test_a_deadline_holds_while_it_waits_for_gpus(growing: Head, pictures: Calla
 def test_it_grows_when_an_audit_needs_gpus_and_each_actor_has_its_own_node(
     growing: Head, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
-    images = pictures(*(f"{number:02}.png" for number in range(40)))
+    images = pictures(*(f"{number:02}.png" for number in range(30)))
     done = audit(growing, images, tmp_path / "out", "--workers", "1:2", "--gpus-per-worker", "1")
     assert done.returncode == 0, done.stderr
     assert sorted(igcam_batch.read_scores(str(tmp_path / "out"))["image_id"].to_pylist()) == sorted(

@@ -204,9 +204,9 @@ def test_report_writes_both_pages_by_number_of_classes(tmp_path: Path) -> None:
 
 
 def test_job_runs_the_engine_and_the_whole_audit_on_the_same_images(tmp_path: Path) -> None:
-    figures, printed = run(tmp_path, "job", "--images", "6", "--steps", "2", "--seconds", "0.1")
+    figures, printed = run(tmp_path, "job", "--images", "2", "--steps", "2", "--seconds", "0.1")
     (found,) = figures["runs"]
-    assert found["images"] == 6
+    assert found["images"] == 2
     assert min(found["engine"], found["worker"], found["job"], found["bytes"]) > 0
     assert found["seconds"] > found["explaining"] > 0
     methods = ("Grad-CAM", "Grad-CAM++", "Integrated Grad-CAM, gauss-lobatto 2", "Integrated Grad-CAM, riemann 2")
