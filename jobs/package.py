@@ -27,7 +27,8 @@ def _missing(project: Path) -> list[str]:
     """Which of the packages that a clone says it needs are not installed."""
     if not project.exists():
         return []
-    needed = tomllib.loads(project.read_text())["project"]["dependencies"]
+    said = tomllib.loads(project.read_text()).get("project", {})
+    needed = said["dependencies"] if said.get("name") == "igcam-batch" else []  # else it is another's
     return [name for name in (re.split(r"[\[<>=!~; ]", each)[0] for each in needed) if not _is_installed(name)]
 
 

@@ -13,6 +13,7 @@ from igcam_batch.attribution.split import Reach, Split
 from igcam_batch.errors import InputError
 from igcam_batch.names import ConfidenceName, PrecisionName, ScoreName
 
+_LEAST_EXPONENT = -126  # of a float32 with all its digits
 NO_TARGET = -1  # pads the targets of an image that has fewer than its neighbours
 DTYPES: dict[PrecisionName, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -101,7 +102,7 @@ class Network:
         if made.reach == "none":
             return self._closed_form(made, targets), None
         slopes, exponents = self._slopes(made.logits, targets), None
-        if made.outputs.dtype == torch.float16 and self._score == "probability":
+        if self._precision == "fp16" and self._score == "probability":
             slopes, exponents = _in_range(slopes)
         slopes = slopes.to(made.outputs)
         if made.reach == "all":
@@ -232,7 +233,7 @@ def _in_range(slopes: Tensor) -> tuple[Tensor, Tensor]:
 
     Those of a probability near 0 or 1 are less than float16 can hold.
     """
-    exponents = torch.frexp(slopes.abs().amax(-1)).exponent - 1
+    exponents = (torch.frexp(slopes.abs().amax(-1)).exponent - 1).clamp_min(_LEAST_EXPONENT)
     return torch.ldexp(slopes, -exponents.unsqueeze(-1)), exponents.T
 
 

@@ -62,12 +62,15 @@ def execute(
     """
     replicas = that_fit(replicas, len(pieces))
     ended: list[IncompleteError] = []  # by what no other process would do better
-    in_vain: list[str] = []  # starts, and why
+    in_vain: list[str] = []  # starts since one worked, and why
+    told = False
 
     def look(works: bool) -> None:
         if ended:
             raise ended[0]
-        if not works and len(in_vain) >= _STARTS * replicas.least:
+        if works:
+            in_vain.clear()
+        elif len(in_vain) >= _STARTS * replicas.least:
             raise IncompleteError(f"a worker failed: {in_vain[-1]}")
         watch(works)
 
@@ -83,8 +86,10 @@ def execute(
             ended.append(_as_ours(error))
             return
         in_vain.append(raised or _cause(error))
-        if len(in_vain) == 1:
-            tell(f"a worker could not start, and another is tried: {in_vain[0]}")
+        nonlocal told
+        if not told:
+            told = True
+            tell(f"a worker could not start, and another is tried: {in_vain[-1]}")
 
     try:
         with watching(look), _listening(failed, not_started), warnings.catch_warnings():

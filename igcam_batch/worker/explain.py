@@ -49,6 +49,7 @@ from igcam_batch.worker.targets import ChosenTarget, NoTargetError, choose_targe
 
 logger = logging.getLogger(__name__)
 _LONGEST = 500  # characters of an exception's text
+_LOOKS, _BETWEEN_LOOKS = 4, 15.0  # at memory that others have, and seconds
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ class ShardExplainer:
                 self._explainer, (3, *self._size), targets, self._device, self._share
             )
             logger.info("batch size %d", self._explainer.batch_size)
+        self._batch_size = self._explainer.batch_size
         self._scorer = Scorer(config, model, self._classes, self._explainer, self._preprocess)
 
     def _timed(self, decoded: DecodedShard) -> tuple[Rows, float]:
@@ -215,17 +217,30 @@ class ShardExplainer:
                 give_back(self._device)  # here, where what failed lives no more
             elif not short and len(rows[batch]) > 1:
                 one_by_one = min(batch.stop, len(rows))
-            else:
-                tables.fail(rows[start], "explain", self._too_large() if short else said)
+            elif not (short and self._memory_came_back()):
+                too_large = f"one image and one step do not fit into the device's memory ({said})"
+                tables.fail(rows[start], "explain", too_large if short else said)
                 start += 1
         return tables
 
-    def _too_large(self) -> str:
-        """Why an image fails that has the device to itself; OSError where it has not, which may pass."""
+    def _memory_came_back(self) -> bool:
+        """Wait for what others have of the device's memory; False where it is this process's alone, or its share is.
+
+        Here, as a worker that gave the shard back at once would take the next one, which others could explain.
+
+        Raises:
+            OSError: they keep it.
+        """
         give_back(self._device)
-        if others := crowd(self._device, self._share):
-            raise OSError(errno.ENOMEM, f"out of memory, as {others}", str(self._device))
-        return "one image and one step do not fit into the device's memory"
+        others = crowd(self._device, self._share)
+        if not others:
+            return False
+        for _ in range(_LOOKS):
+            time.sleep(_BETWEEN_LOOKS)
+            if not (others := crowd(self._device, self._share)):
+                self._explainer.batch_size = self._batch_size
+                return True
+        raise OSError(errno.ENOMEM, f"out of memory, as {others}", str(self._device))
 
     def _explain_batch(self, pixels: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> Rows:
         tables = Rows()

@@ -99,16 +99,24 @@ def test_folded_batch_norms_change_nothing_but_rounding() -> None:
         assert relative_error(found[method], full()[method]).max() < 1e-4
 
 
+class InFloat32(nn.Module):
+    """What some models end with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
+@pytest.mark.parametrize("end", [nn.Identity, InFloat32])
 @pytest.mark.parametrize("sure", [0, 12, 20])  # of a class: 1 - p is 0.999, 0.1 and 1e-5
-def test_float16_holds_the_slopes_of_probabilities_near_0_and_1(sure: float) -> None:
+def test_float16_holds_the_slopes_of_probabilities_near_0_and_1(sure: float, end: type[nn.Module]) -> None:
     torch.manual_seed(0)
     head = nn.Sequential(nn.Flatten(), nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, 1000))
-    model = nn.Sequential(nn.Conv2d(3, 32, 3, stride=4, padding=1), nn.ReLU(), *head)
+    model = nn.Sequential(nn.Conv2d(3, 32, 3, stride=4, padding=1), nn.ReLU(), *head, end())
     for module in model:
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
     with torch.no_grad():
-        model[-1].bias.zero_()[7] = sure
+        model[-2].bias.zero_()[7] = sure
     half = copy.deepcopy(model.eval().requires_grad_(False))
     prepare_for_half_precision(half, torch.float16)
     images, targets = torch.randn(4, 3, 28, 28), torch.tensor([[7, 5]] * 4)

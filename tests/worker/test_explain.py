@@ -148,6 +148,7 @@ def test_an_image_for_which_no_memory_suffices_is_a_failure(
     [
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "GET was unable to find an engine to execute this computation",
+        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ...",
     ],
 )
 def test_libraries_that_say_in_words_of_their_own_that_memory_ran_out_are_understood(
@@ -167,12 +168,34 @@ def test_where_others_have_the_memory_no_image_is_blamed_and_the_shard_is_tried_
     memory_for(monkeypatch, 0)
     others = "other processes have 70.0 GiB of the GPU's 80.0 GiB"
     monkeypatch.setattr("igcam_batch.worker.explain.crowd", lambda *_: others)
+    monkeypatch.setattr("igcam_batch.worker.explain._BETWEEN_LOOKS", 0)
     with pytest.raises(OSError, match="out of memory, as other processes have") as raised:
         explainer(decoded)
     trouble = Trouble.of(raised.value)
     assert trouble.line == f"cpu: out of memory, as {others}"
     assert trouble.passing
     assert not (tmp_path / "out" / "scores").exists()
+
+
+def test_a_worker_waits_for_memory_that_others_have_and_goes_on_with_the_batches_it_began_with(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer, decoded = make(batch_size=4)
+    memory = pytest.MonkeyPatch()
+    tried = memory_for(memory, 0)
+    looks = iter(["some have it", "some have it", ""])
+
+    def crowd(*_: object) -> str:
+        if not (others := next(looks)):
+            memory.undo()
+        return others
+
+    monkeypatch.setattr("igcam_batch.worker.explain.crowd", crowd)
+    monkeypatch.setattr("igcam_batch.worker.explain._BETWEEN_LOOKS", 0)
+    outcome = explainer(decoded)
+    assert (outcome.failed, outcome.rows) == (0, 7)
+    assert tried == [4, 2, 1]
+    assert explainer._explainer.batch_size == 4
 
 
 def test_a_shard_that_is_committed_is_not_written_again(make: Make, tmp_path: Path) -> None:
