@@ -165,8 +165,6 @@ def _wanted(
 
 def _check_methods(store: Store, methods: Collection[str], column: pa.ChunkedArray) -> None:
     """InputError for a method that a shard has no row by: each of its images has one by every method of the run."""
-    if isinstance(methods, str):
-        raise InputError(f"methods {methods}: must be a list of them, as [{methods!r}]")
     there = column.unique().to_pylist()  # none where all its images failed
     if unknown := [method for method in methods if there and method not in there]:
         names = ", ".join(unknown)
