@@ -122,14 +122,14 @@ def test_without_a_node_that_could_explain_a_run_ends_and_says_so(
     cluster.add_node(num_cpus=1, num_gpus=0)
     only = cluster.add_node(num_cpus=0, num_gpus=1)
     images, output = pictures(*(f"{number:03}.png" for number in range(60))), tmp_path / "out"
-    process = start(images, output, *SLOW, "--steps", "20", "--startup-timeout", "12")
+    process = start(images, output, *SLOW, "--steps", "20", "--startup-timeout", "20")
     wait_until(lambda: len(list(output.glob("scores/*.parquet"))) > 1, process)
     cluster.remove_node(only, allow_graceful=False)
     if ended_by == "SIGTERM":
         process.terminate()
     out, err = process.communicate(timeout=200)
     reasons = {
-        "startup-timeout": "no worker ran for 12 s: each needs 1 GPU, and 0 of the cluster's 0 are free; what was ",
+        "startup-timeout": "no worker ran for 20 s: each needs 1 GPU, and 0 of the cluster's 0 are free; what was ",
         "SIGTERM": "stopped: ",
     }
     assert err.splitlines()[-1].startswith(f"igcam-batch: {reasons[ended_by]}"), err
