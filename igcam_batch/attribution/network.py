@@ -1,6 +1,6 @@
 """A classifier as the methods see it: inputs in; activations, scores, and the scores' gradients out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -106,12 +106,7 @@ class Network:
             slopes, exponents = _in_range(slopes)
         slopes = slopes.to(made.outputs)
         if made.reach == "all":
-            places, last = (made.activations, made.inputs), len(slopes) - 1
-            pairs = [
-                torch.autograd.grad(made.outputs, places, of_k, retain_graph=k < last, materialize_grads=True)
-                for k, of_k in enumerate(slopes)
-            ]
-            found = [torch.stack(of_place, 1) for of_place in zip(*pairs, strict=True)]
+            found = _one_by_one(made.outputs, [made.activations, made.inputs], slopes)
         else:
             found = [self._through_head(made.outputs, made.activations, slopes)]
         if exponents is not None:
@@ -165,7 +160,7 @@ class Network:
         logits = logits.clone().requires_grad_()
         with torch.enable_grad():
             scores = self.scores(logits)
-        return torch.stack(_one_by_one(scores, logits, chosen))
+        return _one_by_one(scores, [logits], chosen)[0].transpose(0, 1)
 
     def _closed_form(self, made: Pass, targets: Tensor) -> Tensor:
         """∂y_c/∂A_k = Σ_j ∂y_c/∂z_j · W_jk / (uv), z being the logits."""
@@ -180,7 +175,7 @@ class Network:
     def _through_head(self, outputs: Tensor, activations: Tensor, slopes: Tensor) -> Tensor:
         """(n, K, N, u, v), by one batched backward pass of the head; by K where an operation has no batched one."""
         if len(slopes) == 1 or self._gradients_batch is False:
-            return torch.stack(_one_by_one(outputs, activations, slopes), 1)
+            return _one_by_one(outputs, [activations], slopes)[0]
         try:
             found = torch.autograd.grad(
                 outputs, activations, slopes, is_grads_batched=True, retain_graph=self._gradients_batch is None
@@ -189,7 +184,7 @@ class Network:
             if self._gradients_batch or is_out_of_memory(error):
                 raise
             self._gradients_batch = False
-            return torch.stack(_one_by_one(outputs, activations, slopes), 1)
+            return _one_by_one(outputs, [activations], slopes)[0]
         self._gradients_batch = True
         return found.transpose(0, 1)
 
@@ -219,13 +214,14 @@ def _chosen(logits: Tensor, targets: Tensor) -> Tensor:
     return chosen.transpose(0, 1)
 
 
-def _one_by_one(outputs: Tensor, place: Tensor, slopes: Tensor) -> list[Tensor]:
-    """K times the gradient at `place`, for each of the slopes (K, n, C) at the outputs, one backward pass each."""
+def _one_by_one(outputs: Tensor, places: Sequence[Tensor], slopes: Tensor) -> list[Tensor]:
+    """The gradients at each place (n, ...), for slopes (K, n, C) at the outputs: (n, K, ...), by K backward passes."""
     last = len(slopes) - 1
-    return [
-        torch.autograd.grad(outputs, place, of_k, retain_graph=k < last, materialize_grads=True)[0]
+    of_each = [
+        torch.autograd.grad(outputs, places, of_k, retain_graph=k < last, materialize_grads=True)
         for k, of_k in enumerate(slopes)
     ]
+    return [torch.stack(of_place, 1) for of_place in zip(*of_each, strict=True)]
 
 
 def _in_range(slopes: Tensor) -> tuple[Tensor, Tensor]:
