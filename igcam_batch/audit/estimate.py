@@ -17,7 +17,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from igcam_batch.audit.arrival import reserved
+from igcam_batch.audit.arrival import of_nodes, reserved
 from igcam_batch.audit.checks import absolute, check_model, check_places, check_weights, existing_run
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.environment import travelling
@@ -79,6 +79,7 @@ class Estimate:
         shard_size: images in a shard.
         layer: that would be explained.
         replicas: that it would run on.
+        cpus: of the nodes there are.
         sample: what was measured; None where nothing was explained.
     """
 
@@ -88,6 +89,7 @@ class Estimate:
     shard_size: int
     layer: str
     replicas: Replicas
+    cpus: int
     sample: Sample | None
 
     @property
@@ -169,7 +171,8 @@ def estimate(config: AuditConfig, sample: int, progress: Progress) -> Estimate:
         if rows is not None:
             with reserved(*replicas.need, config.startup_timeout, progress.warned) as room:
                 found = _measured(work, replicas, room, rows, min(sample, frozen.images))
-    return Estimate(frozen.images, frozen.layout, frozen.remaining, size, model.layer, replicas, found)
+    cpus = int(sum(of_nodes("CPU")))
+    return Estimate(frozen.images, frozen.layout, frozen.remaining, size, model.layer, replicas, cpus, found)
 
 
 def _draft(config: AuditConfig, model: LoadedModel, place: Place, output: Store, store: Store) -> _Frozen:

@@ -12,19 +12,19 @@ from typing import Any, cast
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
-from ray.exceptions import ActorUnavailableError, RayError
+from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from igcam_batch.audit.cluster import Replicas, that_fit
 from igcam_batch.audit.decoding import decode_shards
 from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.lacking import lacking
+from igcam_batch.audit.ray_errors import end_of_process, first_raised, on_its_node
 from igcam_batch.audit.replica import ExplainShards, Report
 from igcam_batch.audit.watch import Watch, watching
 from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
-_LONGEST = 300  # characters of what Ray says
 _IN_STARTING, _OF_A_DEVICE = "raised in its creation task", re.compile("CUDA|cuDNN|CUBLAS|out of memory")
 _STARTS = 3  # in vain, of each replica, before it is believed that none will start
 _MOST_ROWS = 4096  # that wait for decoding; so that each task has some pieces where there are more of them
@@ -62,7 +62,7 @@ def execute(
     """
     replicas = that_fit(replicas, len(pieces))
     ended: list[IncompleteError] = []  # by what no other process would do better
-    in_vain: list[str] = []  # starts since one worked, and why
+    in_vain: list[str] = []  # a line for each start since one worked
     told = False
 
     def look(works: bool) -> None:
@@ -71,25 +71,26 @@ def execute(
         if works:
             in_vain.clear()
         elif len(in_vain) >= _STARTS * replicas.least:
-            raise IncompleteError(f"a worker failed: {in_vain[-1]}")
+            raise IncompleteError(in_vain[-1])
         watch(works)
 
     def failed(error: BaseException) -> None:
         if lack := lacking(error):
             ended.append(lack)
         else:
-            died(_cause(error))
+            died(end_of_process(error))
 
     def not_started(error: BaseException) -> None:
-        raised = _raised(error) if _IN_STARTING in str(error) else ""
-        if raised and not _OF_A_DEVICE.search(raised):
+        reason = first_raised(error) if _IN_STARTING in str(error) else ""
+        if reason and not _OF_A_DEVICE.search(reason):
             ended.append(_as_ours(error))
             return
-        in_vain.append(raised or _cause(error))
+        reason = reason or end_of_process(error)
+        in_vain.append(f"a worker failed{on_its_node(error)}: {reason}")
         nonlocal told
         if not told:
             told = True
-            tell(f"a worker could not start, and another is tried: {in_vain[-1]}")
+            tell(f"a worker could not start{on_its_node(error)}, and another is tried: {reason}")
 
     try:
         with watching(look), _listening(failed, not_started), warnings.catch_warnings():
@@ -153,15 +154,7 @@ def _reports(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def _as_ours(error: BaseException) -> IncompleteError:
-    return lacking(error) or IncompleteError(f"a worker failed: {_raised(error)}")
-
-
-def _raised(error: BaseException) -> str:
-    """The first line of what was raised first, below the traceback that Ray quotes."""
-    first, _, _ = str(error).partition("The above exception was the direct cause")
-    lines = [line for line in first.splitlines() if line.strip()] or [type(error).__name__]
-    below = 1 + max((number for number, line in enumerate(lines[:-1]) if line[0].isspace()), default=len(lines) - 2)
-    return lines[below].strip()
+    return lacking(error) or IncompleteError(f"a worker failed{on_its_node(error)}: {first_raised(error)}")
 
 
 @contextmanager
@@ -202,11 +195,3 @@ def _listening(failed: Callable[[BaseException], None], not_started: Callable[[B
         yield
     finally:
         log.removeHandler(ear)
-
-
-def _cause(error: BaseException) -> str:
-    """What Ray knows of the end of a process, in one line."""
-    if isinstance(error, ActorUnavailableError):  # all that is known of a process which is being started again
-        return "it left no word: killed, out of memory, or a crash in native code"
-    found = re.search(r"exit detail: (.+?)(?:\. |\.?$)", " ".join(str(error).split()))
-    return found[1][:_LONGEST] if found else type(error).__name__

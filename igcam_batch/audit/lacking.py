@@ -3,6 +3,7 @@
 import re
 
 from igcam_batch.audit.errors import IncompleteError
+from igcam_batch.audit.ray_errors import address_of
 
 _MISSING = re.compile(r"No module named '(\w+)")
 
@@ -16,4 +17,5 @@ def lacking(error: BaseException) -> IncompleteError | None:
         ways = "install the package on every node, or submit a clone of it by `ray job submit --working-dir`"
     else:
         ways = "install the same packages on every node"
-    return IncompleteError(f"a node has no {missing[1]}: {ways}")
+    address = address_of(error)
+    return IncompleteError(f"{f'node {address}' if address else 'a node'} has no {missing[1]}: {ways}")

@@ -51,6 +51,11 @@ def _of_sample(found: Estimate, sample: Sample, price: float | None) -> Iterator
             f"decoding would need {needed} CPUs to keep up with them, and has {replicas.decoders}; of a cluster that "
             f"grows, --decode-cpus {needed} asks for them"
         )
+    if replicas.gpus and config.decode_cpus and config.decode_cpus > found.cpus:
+        yield (
+            f"--decode-cpus {config.decode_cpus}: the cluster has {amount_in_words(found.cpus, 'CPU')} now, and decodes on "
+            "no more unless nodes join"
+        )
 
 
 def _pace(of_each: float) -> str:

@@ -115,6 +115,24 @@ def test_a_node_that_joins_in_mid_run_takes_part(
     assert sorted(scored) == sorted(path.name for path in images.iterdir())
 
 
+def test_what_no_worker_can_load_is_told_once_with_the_node_that_lacks_it(
+    cluster: Cluster,
+    start: Callable[..., Any],
+    pictures: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = cluster.add_node(num_cpus=1, num_gpus=1)
+    monkeypatch.setenv("IGCAM_TEST_DRIVER", "1")  # which nodes do not have
+    settings = ("--model", "factories_broken:only_in_the_driver", "--gpus-per-worker", "0.5")
+    process = start(pictures("a.png", "b.png"), tmp_path / "out", *settings, "--shard-size", "1")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1
+    (line,) = [line for line in err.splitlines() if "best.pth" in line]
+    assert line == err.splitlines()[-1]
+    assert line.startswith(f"igcam-batch: a worker failed on {node.node_ip_address}: FileNotFoundError: ")
+
+
 @pytest.mark.parametrize("ended_by", ["startup-timeout", "SIGTERM"])
 def test_without_a_node_that_could_explain_a_run_ends_and_says_so(
     cluster: Cluster, start: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path, ended_by: str

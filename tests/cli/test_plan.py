@@ -128,7 +128,7 @@ def test_time_cost_and_size_follow_from_what_was_measured() -> None:
     config = load_config({"input": "in", "output": "out", "model": "torchvision:resnet50"})
     replicas = Replicas(2, 8, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=2)
     sample = Sample(8, 0, "", 8, explaining=0.05, decoding=0.02, loading=10, bytes=500)
-    found = Estimate(1_281_167, "imagefolder", 1_281_167, 1024, "layer4", replicas, sample=sample)
+    found = Estimate(1_281_167, "imagefolder", 1_281_167, 1024, "layer4", replicas, cpus=2, sample=sample)
     assert list(lines_of(config, found, price=2.0)) == [
         "1,281,167 images in 1,252 shards of 1,024, --layout imagefolder",
         "torchvision:resnet50, layer layer4: integrated-grad-cam, --rule riemann --steps 50, fp32",
@@ -141,9 +141,19 @@ def test_time_cost_and_size_follow_from_what_was_measured() -> None:
     ]
 
 
+def test_cpus_that_are_asked_for_to_decode_with_are_not_taken_for_there() -> None:
+    settings = {"input": "in", "output": "out", "model": "torchvision:resnet50", "decode-cpus": 40}
+    replicas = Replicas(8, 8, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=40)
+    sample = Sample(8, 0, "", 8, explaining=0.01, decoding=0.02, loading=10, bytes=500)
+    there, few = (Estimate(100, "folder", 100, 10, "layer4", replicas, cpus, sample) for cpus in (40, 8))
+    *lines, last = lines_of(load_config(settings), few, price=None)
+    assert lines == list(lines_of(load_config(settings), there, price=None))
+    assert last == "--decode-cpus 40: the cluster has 8 CPUs now, and decodes on no more unless nodes join"
+
+
 def test_where_no_image_could_be_explained_nothing_is_estimated() -> None:
     config = load_config({"input": "in", "output": "out", "model": "torchvision:resnet50"})
     replicas = Replicas(1, 1, gpus=1, cpus=0, threads=None, decode_cpus=1, decoders=2)
     sample = Sample(8, 8, "truncated", 0, explaining=0, decoding=0.02, loading=10, bytes=0)
-    found = Estimate(100, "folder", 100, 10, "layer4", replicas, sample=sample)
+    found = Estimate(100, "folder", 100, 10, "layer4", replicas, cpus=2, sample=sample)
     assert list(lines_of(config, found, price=2.0))[2:] == ["none of the 8 images tried could be explained: truncated"]
