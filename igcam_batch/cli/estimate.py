@@ -25,6 +25,9 @@ def lines_of(config: AuditConfig, found: Estimate, price: float | None) -> Itera
         yield f"{found.replicas}; nothing was explained"
     else:
         yield from _of_sample(found, found.sample, price)
+    if found.replicas.gpus and (config.decode_cpus or 0) > found.cpus:
+        there = amount_in_words(found.cpus, "CPU")
+        yield f"--decode-cpus {config.decode_cpus}: the cluster has {there} now, and uses no more unless nodes join"
 
 
 def _of_sample(found: Estimate, sample: Sample, price: float | None) -> Iterator[str]:
@@ -50,11 +53,6 @@ def _of_sample(found: Estimate, sample: Sample, price: float | None) -> Iterator
         yield (
             f"decoding would need {needed} CPUs to keep up with them, and has {replicas.decoders}; of a cluster that "
             f"grows, --decode-cpus {needed} asks for them"
-        )
-    if replicas.gpus and config.decode_cpus and config.decode_cpus > found.cpus:
-        yield (
-            f"--decode-cpus {config.decode_cpus}: the cluster has {amount_in_words(found.cpus, 'CPU')} now, and decodes on "
-            "no more unless nodes join"
         )
 
 

@@ -148,7 +148,7 @@ def test_cpus_that_are_asked_for_to_decode_with_are_not_taken_for_there() -> Non
     there, few = (Estimate(100, "folder", 100, 10, "layer4", replicas, cpus, sample) for cpus in (40, 8))
     *lines, last = lines_of(load_config(settings), few, price=None)
     assert lines == list(lines_of(load_config(settings), there, price=None))
-    assert last == "--decode-cpus 40: the cluster has 8 CPUs now, and decodes on no more unless nodes join"
+    assert last == "--decode-cpus 40: the cluster has 8 CPUs now, and uses no more unless nodes join"
 
 
 def test_where_no_image_could_be_explained_nothing_is_estimated() -> None:
