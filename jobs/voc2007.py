@@ -6,7 +6,6 @@ An audit of each model, one row for each image, class present and method. Run ag
 """
 
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +26,7 @@ from igcam_batch.attribution.explainer import Explainer
 from igcam_batch.attribution.quadrature import RULES
 from igcam_batch.audit.job import Summary, run_audit
 from igcam_batch.cli.console import LineView
+from igcam_batch.cli.endings import ending_in_one_line
 from igcam_batch.config import AuditConfig, BaselineImage, load_config
 from igcam_batch.errors import InputError
 from igcam_batch.images import DecodeError, Recipe, decode
@@ -35,8 +35,8 @@ from igcam_batch.models.weights import read_state_dict
 from igcam_batch.names import PAPER_METRICS, MethodName
 from igcam_batch.report.summary import overall, write_summary
 from igcam_batch.sources import Wanted, find_place, open_source
+from igcam_batch.sources.fetch import fetch
 from igcam_batch.words import amount_in_words
-from igcam_batch.worker.fetch import fetch
 from igcam_batch.worker.preprocess import Preprocess
 
 METHODS: tuple[MethodName, ...] = ("grad-cam", "grad-cam++", "integrated-grad-cam")
@@ -105,7 +105,7 @@ def main(
     timed_images: int,
 ) -> None:
     """Grad-CAM, Grad-CAM++ and Integrated Grad-CAM on Pascal VOC, by the paper's four metrics, and what they cost."""
-    try:
+    with ending_in_one_line("voc2007"):
         subjects = [Subject(_torchray(path), path) for path in checkpoint] + [Subject(one, "DEFAULT") for one in model]
         if not subjects:
             raise InputError("name a --checkpoint of TorchRay's, or a --model")
@@ -120,9 +120,6 @@ def main(
             console.print(_heading(subject, summary), _table(subject, summary), "", sep="\n")
             if timed_images:
                 console.print(_times(config, timed_images), "", sep="\n")
-    except InputError as error:
-        click.echo(f"voc2007: {error}", err=True)
-        sys.exit(2)
 
 
 def _torchray(checkpoint: str) -> str:

@@ -24,13 +24,13 @@ METHODS = ("grad-cam", "integrated-grad-cam")
 ONE = Replicas(least=1, most=1, gpus=0, cpus=1, threads=None, decode_cpus=0.02, decoders=1)
 
 
-def finished_run(images: Path, output: Path, **settings: Any) -> str:
+def finished_run(images: Path | str, output: Path, **settings: Any) -> str:
     """OUTPUT of an audit of `images` with the small network by two methods, in shards of two images."""
     defaults = {"steps": 3, "shard_size": 2, "method": METHODS, "target": "labels"}
     return audit_here(images, output, **defaults | settings).output
 
 
-def audit_here(images: Path, output: Path, **settings: Any) -> Summary:
+def audit_here(images: Path | str, output: Path, **settings: Any) -> Summary:
     """Run an audit of `images` with the small network."""
     settings = {"model": "factories:small_cnn", "steps": 5, "input": str(images), "output": str(output)} | settings
     with pytest.MonkeyPatch.context() as patch:

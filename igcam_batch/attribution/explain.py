@@ -74,14 +74,14 @@ def explain(
     like = next(model.parameters(), images)
     batch_size = batch_size or default_batch_size(like.device)
     with torch.inference_mode(False), frozen(model):
-        images = _ordinary(images.to(like.device, like.dtype))
+        images = _ordinary(images.detach().to(like.device, like.dtype))
         per_image = _ordinary(targets.to(like.device).long().reshape(len(images), -1))
         explainer = Explainer(
             model,
             _layer(model, images[:1], layer),
             methods=[method],
             along=Adaptive(tolerance) if tolerance is not None else RULES[rule](steps),
-            baselines=[_ordinary(one.to(images)) if isinstance(one, Tensor) else one for one in baselines]
+            baselines=[_ordinary(one.detach().to(images)) if isinstance(one, Tensor) else one for one in baselines]
             or [torch.zeros_like(images[0])],
             score=score,
             confidence=confidence,

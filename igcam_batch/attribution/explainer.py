@@ -6,7 +6,7 @@ share these passes. No gradient is ever computed below the layer, unless a metho
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -180,14 +180,7 @@ class Explainer:
         baseline = path.activations
         if baseline is not None and len(baseline) > 1:
             baseline = baseline.repeat(times, 1, 1, 1)
-        return Evaluation(
-            evaluation.activations,
-            evaluation.gradients,
-            evaluation.class_weights,
-            baseline,
-            displacement,
-            evaluation.input_gradients,
-        )
+        return replace(evaluation, baseline=baseline, displacement=displacement)
 
     def _integrands(self, evaluation: Evaluation) -> Slices:
         return {name: method.integrand(evaluation) for name, method in self._paths.items()}

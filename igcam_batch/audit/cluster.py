@@ -15,7 +15,7 @@ import ray
 from igcam_batch.audit.arrival import fitting, may_grow, of_nodes, wait_for
 from igcam_batch.audit.stop import keeping_sigterm
 from igcam_batch.config import AuditConfig
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line, one_line_with_kind
 from igcam_batch.words import amount_in_words, plural
 
 CPUS_OF_A_REPLICA = 8  # a CNN's forward pass gains little from more
@@ -24,7 +24,7 @@ _OR_LOCAL = "RAY_ADDRESS=local starts one on this machine"
 _OF_JOBS = ("http://", "https://")  # as `ray job submit` wants it
 _DECODE_CPUS = 0.02  # what a decoding task counts beside replicas on CPUs, which are hundreds of times as busy
 _LEAST_CPUS = 0.25  # of a replica on CPUs
-_NEARLY_ALL = 0.85  # of the CPUs that replicas could have; for the rest, more and smaller ones do not pay
+_NEARLY_ALL = 0.85  # of the usable CPUs; to keep the rest busy too, smaller replicas are not worth it
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,16 @@ def connect() -> None:
         try:
             ray.init(include_dashboard=False, **quiet)
         except ConnectionError as error:
-            raise InputError(f"no Ray cluster answers where one is named ({_one_line(error)}); {_OR_LOCAL}") from None
+            raise InputError(f"no Ray cluster answers where one is named ({one_line(error)}); {_OR_LOCAL}") from None
         except ValueError as error:
-            raise InputError(f"RAY_ADDRESS is none that Ray knows ({_one_line(error)}); {_OR_LOCAL}") from None
+            raise InputError(f"RAY_ADDRESS is none that Ray knows ({one_line(error)}); {_OR_LOCAL}") from None
         except Exception as error:  # Ray raises nearly anything, at times Exception itself
             if "Version mismatch" in str(error):
                 raise InputError(
-                    f"the cluster runs other versions of Ray or Python than this process ({_one_line(error)}); install "
+                    f"the cluster runs other versions of Ray or Python than this process ({one_line(error)}); install "
                     "the same on both"
                 ) from None
-            raise InputError(
-                f"Ray could not be started or joined ({type(error).__name__}: {_one_line(error)})"
-            ) from None
+            raise InputError(f"Ray could not be started or joined ({one_line_with_kind(error)})") from None
 
 
 def _check_address(address: str) -> None:
@@ -125,10 +123,6 @@ def _stderr_aside() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def plan_replicas(

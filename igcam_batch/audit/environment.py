@@ -18,7 +18,8 @@ TRAVELLING = frozenset(
 
 def travelling(environment: Mapping[str, str]) -> dict[str, str]:
     """What of the driver's environment every worker is told; an address that has a password in it stays behind."""
-    return {name: environment[name] for name in sorted(TRAVELLING & environment.keys()) if "@" not in environment[name]}
+    there = sorted(TRAVELLING & environment.keys())
+    return {name: environment[name] for name in there if not ("://" in environment[name] and "@" in environment[name])}
 
 
 def settle(environment: Mapping[str, str]) -> None:

@@ -52,8 +52,8 @@ class Rounds:
     """Runs pieces until none is left.
 
     Args:
-        execute: runs pieces, in processes that have several at a time or each alone, and reports on those it could; of
-            each other, it tells how its process ended.
+        execute: runs pieces, in processes that have several at a time or each alone; yields a report of each that it
+            finished, and tells how the process ended of each that it did not.
         gathering: of the shards that are done in pieces.
         put_crash: puts the failure aside of a single image: how often its process died, and the last words.
         progress: told of what is done.
@@ -61,7 +61,8 @@ class Rounds:
         control: a piece that was explained in an earlier run, if there is one.
         lost: set when another driver has taken OUTPUT over.
         metrics: told of what is done, and of what is tried again.
-        row_of_deaths: without a report between them, before it is asked whether the images are to blame.
+        row_of_deaths: how many in a row, with no report in between, before it is checked whether the images are to
+            blame.
     """
 
     def __init__(

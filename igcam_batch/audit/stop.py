@@ -35,9 +35,12 @@ class Stop:
 
     def ask(self, reason: str) -> None:
         """Have every process finish and commit what it has in hand, and begin nothing more, for good."""
+        if self.over:
+            return
         self.asked, self.reason = True, reason
-        self._asking.append(threading.Thread(target=self.pause, daemon=True))
-        self._asking[-1].start()  # in a thread: a signal may have come in the midst of a request
+        asking = threading.Thread(target=self.pause, daemon=True)  # a signal may have come in the midst of a request
+        asking.start()
+        self._asking.append(asking)
 
     def pause(self) -> None:
         """Have every process finish and commit what it has in hand, and begin nothing more."""

@@ -3,6 +3,8 @@
 import errno
 from dataclasses import dataclass
 
+from igcam_batch.errors import one_line_with_kind
+
 _LASTING = frozenset(
     {
         errno.EACCES,
@@ -40,7 +42,7 @@ class Trouble:
         if isinstance(error, OSError):
             line = f"{error.filename or 'files'}: {error.strerror or error}"
             return cls(" ".join(line.split())[:_LONGEST], passing=error.errno not in _LASTING)
-        return cls(f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}")
+        return cls(one_line_with_kind(error))
 
     def __bool__(self) -> bool:
         """Whether there is any."""

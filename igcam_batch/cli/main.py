@@ -8,16 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from igcam_batch import __version__
+from igcam_batch.cli.endings import EXIT_FAILED, PROGRAM, ending_in_one_line, fail
 from igcam_batch.cli.export import export
 from igcam_batch.cli.options import audit_flags, given, reached
-from igcam_batch.errors import InputError
-from igcam_batch.words import amount_in_words, printable, size_in_words
-
-EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130  # 75: EX_TEMPFAIL, to be run again
+from igcam_batch.words import amount_in_words, size_in_words
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="igcam-batch")
+@click.version_option(__version__, prog_name=PROGRAM)
 def commands() -> None:
     """Explain every prediction a CNN makes over a whole image dataset: Integrated Grad-CAM on Ray, into Parquet."""
 
@@ -27,23 +25,8 @@ commands.add_command(export)
 
 def main() -> None:
     """Run a command; every error a person can mend is one line."""
-    from igcam_batch.audit.errors import IncompleteError, StoppedError
-
-    try:
-        commands.main(standalone_mode=False, prog_name="igcam-batch")
-    except InputError as error:
-        _fail(str(error), EXIT_INPUT)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_INPUT)
-    except IncompleteError as error:
-        _fail(str(error), EXIT_FAILED)
-    except StoppedError as error:
-        _fail(str(error), EXIT_STOPPED)
-    except OSError as error:  # a full disk, a place that went away
-        _fail(f"{error.filename or 'files'}: {error.strerror or error}", EXIT_FAILED)
-    except (KeyboardInterrupt, click.Abort) as error:  # click makes the one of the other
-        _fail(str(error.__cause__ or error) or "interrupted", EXIT_INTERRUPTED)
+    with ending_in_one_line():
+        commands.main(standalone_mode=False, prog_name=PROGRAM)
 
 
 @commands.command()
@@ -75,7 +58,7 @@ def audit(config: str | None, **flags: Any) -> None:
     output, failed = summary.output, summary.status.failed
     if not summary.status.scored:
         why = f"{output}: nothing could be explained: {all_failed(output, failed)}"
-        _fail(f"{why}; that mended, --retry-failures takes them up again", EXIT_FAILED)
+        fail(f"{why}; that mended, --retry-failures takes them up again", EXIT_FAILED)
     if failed:
         progress.warned(some_failed(output, failed))
         if settings.fail_on_error:
@@ -223,8 +206,3 @@ def demo(output: str) -> None:
     show(means_table(result.means))
     click.echo(result.summary.line())
     click.echo(f"look at {result.report} and {result.sheet}")
-
-
-def _fail(message: str, code: int) -> None:
-    click.echo(f"igcam-batch: {printable(message)}", err=True)
-    sys.exit(code)

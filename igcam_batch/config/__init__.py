@@ -1,7 +1,6 @@
 """Every setting of an audit, declared and validated once.
 
-The command line, the YAML file and the worker all read the same `AuditConfig`; nothing else in the package holds a
-default.
+The command line, the YAML file and the worker all read the same `AuditConfig`, whose defaults are an audit's.
 """
 
 from igcam_batch.config.audit import MODELS, AuditConfig, flag_details

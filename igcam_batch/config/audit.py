@@ -108,7 +108,11 @@ class AuditConfig(BaseModel):
     confidence: ConfidenceName | None = _flag(
         None, "how logits become a confidence; sigmoid for multi-label heads  [default: the model's own, else softmax]"
     )
-    target: str = _flag("predicted", "classes explained in each image", metavar="predicted|label|labels|top-K|class:ID")
+    target: str = _flag(
+        "predicted",
+        "classes explained in each image",
+        metavar="predicted|label|labels|predicted+label|top-K|class:ID",
+    )
     metric: tuple[MetricName, ...] = _flag(
         PAPER_METRICS, f"metric; repeatable; all, or of {', '.join(METRICS)}", metavar="NAME|all", min_length=1
     )
@@ -197,7 +201,7 @@ class AuditConfig(BaseModel):
     )
     decode_cpus: int | None = _flag(
         None,
-        "CPUs that decode at a time beside GPUs, for which nodes may join  [default: those there are beside the GPUs]",
+        "CPUs that decode at a time beside GPUs; a growing cluster may add nodes for them  [default: its nodes']",
         metavar="N",
         affects_results=False,
         ge=1,
@@ -216,7 +220,7 @@ class AuditConfig(BaseModel):
     retry_failures: bool = _flag(False, "take up again what failed in the run that OUTPUT holds", affects_results=False)
     deadline: float | None = _flag(
         None,
-        "after so long, in all, begin no shard more: what is in hand is committed, and the same command goes on later",
+        "start no further shard after this long; those in progress are committed, and the same command resumes the run",
         metavar="8h|90m|2h30m",
         affects_results=False,
         gt=0,

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from igcam_batch.errors import one_line
+
 Read = Callable[[str], bytes]
 
 
@@ -45,7 +47,7 @@ def read_mapping(file: str, read: Read = read_from_disk) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"neither YAML nor JSON: {' '.join(str(error).split())}") from None
+        raise ValueError(f"neither YAML nor JSON: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise ValueError("must hold values by name, as in 'name: value'")
     return {str(name): value for name, value in content.items()}

@@ -38,7 +38,8 @@ def sensitivity(maps: Tensor, of_shifted: Mapping[Shift, Tensor]) -> Tensor:
     Returns:
         (n,) float32, from 0; NaN for a map that is zero wherever it is compared.
     """
-    return torch.stack([_change(maps, found, by) for by, found in of_shifted.items()]).amax(0)
+    changes = torch.stack([_change(maps, found, by) for by, found in of_shifted.items()])
+    return torch.where(changes.isnan().all(0), torch.nan, changes.nan_to_num(0).amax(0))
 
 
 def _change(maps: Tensor, found: Tensor, by: Shift) -> Tensor:

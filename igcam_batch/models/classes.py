@@ -31,6 +31,13 @@ def _unshared(names: Iterable[tuple[str, int]]) -> dict[str, int]:
     return {name: indices.pop() for name, indices in found.items() if len(indices) == 1}
 
 
+def _as_index(name: str, classes: int) -> int | None:
+    """What digits say, where the model has so many classes."""
+    digits = name.lstrip("0") or "0"
+    short = name.isascii() and name.isdigit() and len(digits) <= len(str(classes))  # Python reads 4300 at most
+    return int(digits) if short and int(digits) < classes else None
+
+
 class ClassNames:
     """The classes of a model, and every name a dataset may use for them.
 
@@ -94,10 +101,7 @@ class ClassNames:
             return None
         if label in self._map:
             return self._map[label]
-        known = self._named(label)
-        if known is not None:
-            return known
-        return int(label) if label.isascii() and label.isdigit() and int(label) < self.count else None
+        return self._named(label)
 
     def with_directory_order(self, labels: Iterable[str]) -> "ClassNames":
         """These classes named by a dataset's sorted labels, as torchvision's ImageFolder numbers them.
@@ -107,13 +111,14 @@ class ClassNames:
         ordered = sorted(set(labels))
         if self._names is not None or self._map or len(ordered) != self.count:
             return self
-        return ClassNames(self.count, tuple(ordered))
+        return ClassNames(self.count, tuple(ordered), class_map=dict.fromkeys(self._left_out))
 
     def _named(self, name: str) -> int | None:
         if name in self._exact:
             return self._exact[name]
         plain = _plain(name)
-        return self._folded.get(plain, self._folded.get(_OTHER_NAMES.get(plain, plain)))
+        known = self._folded.get(plain, self._folded.get(_OTHER_NAMES.get(plain, plain)))
+        return _as_index(name, self.count) if known is None else known
 
     def _resolve(self, name: str, target: int | str) -> int:
         index = target if isinstance(target, int) else self._named(target)

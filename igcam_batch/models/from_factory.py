@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from igcam_batch.config import MODELS
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line_with_kind
 from igcam_batch.models.classifier import Classifier
 
 _NAMED_AT_MOST = 8
@@ -33,7 +33,7 @@ def build(reference: str) -> Classifier:
             f"there are: {MODELS}"
         ) from None
     except Exception as error:  # it is the user's code, and may raise anything
-        raise InputError(f"--model {reference}: importing {module_name} raised {_said(error)}") from error
+        raise InputError(f"--model {reference}: importing {module_name} raised {one_line_with_kind(error)}") from error
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
@@ -44,7 +44,7 @@ def build(reference: str) -> Classifier:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"--model {reference}: calling {factory_name}() raised {_said(error)}") from error
+        raise InputError(f"--model {reference}: calling {factory_name}() raised {one_line_with_kind(error)}") from error
     if isinstance(made, nn.Module):
         return Classifier(made)
     if isinstance(made, Classifier):
@@ -52,7 +52,3 @@ def build(reference: str) -> Classifier:
     raise InputError(
         f"--model {reference}: must give a torch.nn.Module or an igcam_batch.Classifier, not {type(made).__name__}"
     )
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

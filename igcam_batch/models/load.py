@@ -13,7 +13,7 @@ from igcam_batch.attribution.head import NO_CAM, pooled_linear_weights
 from igcam_batch.attribution.layers import Layer, choose_layer, explainable_layers
 from igcam_batch.attribution.split import Split
 from igcam_batch.config import AuditConfig
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line
 from igcam_batch.images import Recipe
 from igcam_batch.models import from_factory, weights
 from igcam_batch.models.classes import ClassNames
@@ -105,8 +105,9 @@ def list_layers(model: str, input_size: int | None = None) -> list[Layer]:
     size = input_size or classifier.recipe.size
     probe = torch.zeros(1, 3, size, size, device="cpu")
     with _first_pass(model, size):
-        default = choose_layer(classifier.module, probe, classifier.default_layer)
-        layers = explainable_layers(classifier.module, probe)
+        module = classifier.module.cpu()  # a factory may have moved it where the probe is not
+        default = choose_layer(module, probe, classifier.default_layer)
+        layers = explainable_layers(module, probe)
     return [replace(layer, default=layer.name == default.name) for layer in layers]
 
 
@@ -118,7 +119,7 @@ def _first_pass(model: str, size: int) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
+        said = one_line(error)
         raise InputError(
             f"--model {model}: a forward pass of {size} x {size} pixels raised {type(error).__name__}: {said}; "
             "--input-size sets another size"

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line, one_line_with_kind
 from igcam_batch.storage import open_store
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -31,7 +31,7 @@ def downloading(what: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # URLError, ConnectionError, HfHubHTTPError; a hash that does not match
         raise InputError(
-            f"{what}: could not be loaded ({type(error).__name__}: {_one_line(error)}); download the checkpoint where "
+            f"{what}: could not be loaded ({one_line_with_kind(error)}); download the checkpoint where "
             "there is a network and name it with --weights PATH, or take --weights none for seeded random ones"
         ) from None
     except Exception as error:  # unpicklers raise nearly anything on a file that is none
@@ -91,7 +91,7 @@ def _on_disk(path: str) -> Iterator[str]:
                 shutil.copyfileobj(source, target, _AT_ONCE)
             yield copy
     except OSError as error:
-        raise InputError(f"--weights {path}: {error.strerror or _one_line(error)}") from None
+        raise InputError(f"--weights {path}: {error.strerror or one_line(error)}") from None
     except InputError as error:
         said = str(error)
         raise InputError(said if said.startswith("--weights") else f"--weights {said}") from None
@@ -172,7 +172,3 @@ def sha256(module: nn.Module) -> str:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:_NAMED_AT_MOST]) + (", …" if len(names) > _NAMED_AT_MOST else "")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,1 +1,1 @@
-"""Finished tables -> what people look at. Knows neither Ray nor models."""
+"""Finished tables -> what people look at. Knows nothing of Ray, and runs no model."""

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from igcam_batch.errors import InputError
-from igcam_batch.images import DecodeError, Recipe, decode
+from igcam_batch.images import DecodeError, decode
 from igcam_batch.sources import SIDES, boundary, find_place
+from igcam_batch.sources.fetch import fetch
 from igcam_batch.sources.rows import Box
-from igcam_batch.storage import open_store
+from igcam_batch.storage import PlaceError, open_store
 from igcam_batch.tables.plan import find_in_plan, read_plan
-from igcam_batch.tables.record import RunRecord, read_record
-from igcam_batch.worker.fetch import fetch
+from igcam_batch.tables.record import run_in
 
 PlannedRow = Mapping[str, Any]
 """An image's row of the plan, as `sources.schema.MANIFEST` has it."""
@@ -60,11 +60,8 @@ class Originals:
 
     def __init__(self, output: str) -> None:
         self._store = open_store(output)
-        record = read_record(self._store)
-        if record is None:
-            raise InputError(f"{output}: holds no audit; run `igcam-batch audit INPUT {output}`")
-        self.record: RunRecord = record
-        self.recipe: Recipe = record.model.recipe
+        self.record = run_in(self._store)
+        self.recipe = self.record.model.recipe
         self._place: _Place | None = None
 
     def of_shard(self, shard: int) -> dict[str, PlannedRow]:
@@ -95,7 +92,13 @@ class Originals:
         if self._place.missing is not None:
             yield from ((row, self._place.missing) for row in asked)
         else:
-            yield from fetch(asked, self._place.within)
+            given = 0
+            try:
+                for found in fetch(asked, self._place.within):
+                    yield found
+                    given += 1
+            except PlaceError as error:  # which is why the others cannot be had, either
+                yield from ((row, error) for row in asked[given:])
 
     def _find(self) -> "_Place":
         config = self.record.config

@@ -58,7 +58,7 @@ class Survey:
         method: whose rows the classes are of.
         images: in each gallery at most; 0: there are no galleries.
         metrics: columns of the score table that are metrics, but `increase`, which is 0 or 1.
-        distributions: by method and metric; `confidence` too, under the method alone.
+        distributions: by method and metric.
         classes: by class index.
         agreement: by two methods.
         blank: by method, maps that are positive nowhere and so say nothing.

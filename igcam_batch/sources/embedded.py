@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line
 from igcam_batch.sources.carried import plain
 from igcam_batch.sources.place import PARQUET, Place
 from igcam_batch.sources.schema import CARRIED, MANIFEST, manifest_schema
@@ -56,7 +56,7 @@ def parquet_tables(place: Place, notes: Notes) -> Iterator[pa.Table]:
         except OSError as error:
             raise InputError(f"{uri}: {error.strerror or error}") from None
         except pa.ArrowInvalid as error:
-            raise InputError(f"{uri}: no Parquet file: {' '.join(str(error).split())}") from None
+            raise InputError(f"{uri}: no Parquet file: {one_line(error)}") from None
 
 
 def parquet_files(place: Place) -> list[Entry]:

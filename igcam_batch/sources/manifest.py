@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line
 from igcam_batch.sources.boxes import NO_AREA, SIDES, box_of, has_area
 from igcam_batch.sources.carried import plain
 from igcam_batch.sources.manifest_files import Rows, manifest_rows
@@ -25,7 +25,7 @@ URI, IMAGE_ID, LABEL, LABELS, BOXES = "uri", "image_id", "label", "labels", "box
 _OURS = (URI, IMAGE_ID, LABEL, LABELS, BOXES)
 _AS_WRITTEN = frozenset(_OURS)
 _SCHEME = r"^[A-Za-z][A-Za-z0-9+.\-]*://"
-_READABLE = r"^[Ss]3://"  # what else has a scheme cannot be read
+_READABLE = "^s3://"  # what else has a scheme cannot be read
 _IN_FULL = rf"^/|{_SCHEME}"
 _SEPARATOR = "|"  # between the labels of an image, in CSV
 
@@ -58,7 +58,7 @@ def manifest_tables(place: Place, notes: Notes) -> Iterator[pa.Table]:
             raise InputError(f"{uri}: no column 'uri'; there are: {', '.join(rows.table.column_names) or 'none'}")
         converted = _Columns(rows, uri, place.store.root, notes).manifest()
         schema = schema or converted.schema
-        yield _as(converted, schema, uri)
+        yield _as(converted, schema, rows, uri)
 
 
 class _Columns:
@@ -179,15 +179,37 @@ def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _as(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
-    """A later part of a file, in the types of its first."""
+def _as(table: pa.Table, schema: pa.Schema, rows: Rows, uri: str) -> pa.Table:
+    """A later part of a file, in the columns and types of its first."""
     if table.schema.equals(schema):
         return table
-    names = [field.name for field in schema.field(CARRIED).type] if CARRIED in schema.names else []
+    wanted = _carried_fields(schema)
+    for name in _carried_fields(table.schema).keys() - wanted.keys():
+        if len(given := np.flatnonzero(rows.table[name].is_valid().to_numpy())):
+            raise InputError(
+                f"{uri}: {rows.where(int(given[0]))}: has '{name}', which none of the first lines has, and those "
+                "settle what is carried through; give it a value there too, or write Parquet, which has types"
+            )
     try:
-        return table.cast(schema)
+        arrays = [table[name].cast(schema.field(name).type) for name in MANIFEST.names]
+        if wanted:
+            carried = [_carried(table, name, kind) for name, kind in wanted.items()]
+            arrays.append(pa.StructArray.from_arrays(carried, fields=list(schema.field(CARRIED).type)))
+        return pa.Table.from_arrays(arrays, schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
         raise InputError(
-            f"{uri}: its columns ({', '.join(names)}) change their types on the way ({' '.join(str(error).split())}); "
+            f"{uri}: its columns ({', '.join(wanted)}) change their types on the way ({one_line(error)}); "
             "write it as Parquet, which has types"
         ) from None
+
+
+def _carried_fields(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The dataset's own columns in a schema."""
+    return {field.name: field.type for field in schema.field(CARRIED).type} if CARRIED in schema.names else {}
+
+
+def _carried(table: pa.Table, name: str, kind: pa.DataType) -> pa.Array:
+    """One of them, null where the table has no such column."""
+    if name not in _carried_fields(table.schema):
+        return pa.nulls(len(table), kind)
+    return pc.struct_field(_whole(table[CARRIED]), name).cast(kind)

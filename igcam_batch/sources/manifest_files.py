@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line
 from igcam_batch.sources.place import MANIFESTS, PARQUET
 from igcam_batch.storage import Store
 
@@ -64,7 +64,7 @@ def manifest_rows(store: Store, file: str, text: frozenset[str]) -> Iterator[Row
     except OSError as error:
         raise InputError(f"{uri}: {error.strerror or error}") from None
     except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{uri}: not readable as a table: {' '.join(str(error).split())}") from None
+        raise InputError(f"{uri}: not readable as a table: {one_line(error)}") from None
 
 
 def _by_row(tables: Iterator[pa.Table], uri: str) -> Iterator[Rows]:
@@ -171,5 +171,5 @@ def _array(values: list[Any], name: str, uri: str, numbers: list[int]) -> pa.Arr
     except (pa.ArrowException, TypeError, OverflowError) as error:
         raise InputError(
             f"{uri}: lines {numbers[0]} to {numbers[-1]}: the column {name} has values of several types "
-            f"({' '.join(str(error).split())})"
+            f"({one_line(error)})"
         ) from None

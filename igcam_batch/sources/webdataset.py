@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
 
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line
 from igcam_batch.sources.boxes import NO_AREA, box_of, has_area
 from igcam_batch.sources.place import TAR, Place
 from igcam_batch.sources.rows import Box, ImageRow, Part, Problem, is_image
@@ -61,7 +61,7 @@ def _members(tar: tarfile.TarFile, uri: str) -> Iterator[tarfile.TarInfo]:
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"{uri}: member {member.name!r}: its path climbs out of the archive; it is not read")
         # Links are not followed; of a sparse file, what it says of its size is not where its bytes lie.
-        if member.isreg() and not member.issparse() and not path.name.startswith("."):
+        if member.isreg() and not member.issparse() and path.name and not path.name.startswith("."):
             yield member
 
 
@@ -109,7 +109,7 @@ def _row(
         try:
             said_labels, said_boxes = _said(tar, member)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            problem = Problem("annotation", f"{uri}: {member.name}: {' '.join(str(error).split())}")
+            problem = Problem("annotation", f"{uri}: {member.name}: {one_line(error)}")
             continue
         for box in said_boxes:
             if not has_area(box, math.nan, math.nan):

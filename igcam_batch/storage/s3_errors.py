@@ -12,6 +12,8 @@ from typing import Any
 from botocore import UNSIGNED, exceptions
 from urllib3.exceptions import HTTPError
 
+from igcam_batch.errors import one_line
+
 BROKEN_BODY = (
     exceptions.IncompleteReadError,
     exceptions.ResponseStreamingError,
@@ -120,7 +122,7 @@ def as_os_error(error: Exception, uri: str, client: Any) -> OSError:
         number, line = _answered(error, endpoint, client)
         of_all = error_code(error) in _OF_ALL
     elif isinstance(error, _SETTINGS):
-        number, line = errno.EINVAL, f"the AWS settings do not hold: {' '.join(str(error).split())}"
+        number, line = errno.EINVAL, f"the AWS settings do not hold: {one_line(error)}"
     elif isinstance(error, exceptions.EndpointProviderError):  # its text repeats the address
         number, line = errno.EINVAL, "AWS_ENDPOINT_URL or AWS_REGION does not hold; write http://HOST:PORT"
     elif isinstance(error, _CREDENTIALS):

@@ -49,7 +49,7 @@ class _Listing:
     at_once: int
 
     def below(self, prefix: str, first: Page) -> Iterator[Mapping[str, Any]]:
-        """All below a prefix, of which the first page is there already: who wants no more of it than that has it so."""
+        """All below a prefix. Its first page is there already: who stops within it causes no further request."""
         found = first.get("Contents", ())
         yield from found
         if not first.get("IsTruncated"):

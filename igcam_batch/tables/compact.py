@@ -16,7 +16,7 @@ from igcam_batch.storage import open_store
 from igcam_batch.storage.claim import CLAIM, this_process
 from igcam_batch.storage.store import Store
 from igcam_batch.tables.readers import tables_of
-from igcam_batch.tables.record import RunRecord, read_record
+from igcam_batch.tables.record import RunRecord, run_in
 from igcam_batch.tables.schemas import FAILURES
 from igcam_batch.tables.shards import FAILURES_DIR, HEATMAPS_DIR, SCORES_DIR
 
@@ -72,9 +72,7 @@ def compact(output: str, file_size: int = FILE_SIZE) -> dict[str, Compacted]:
 
 
 def _finished(store: Store, output: str) -> RunRecord:
-    record = read_record(store)
-    if record is None:
-        raise InputError(f"{output}: holds no audit; `igcam-batch audit INPUT {output}` starts one")
+    record = run_in(store)
     if record.state != "finished":
         raise InputError(f"{output}: its audit is not finished ({record.state}); the same audit again goes on with it")
     return record

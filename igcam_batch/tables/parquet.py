@@ -7,7 +7,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line
 from igcam_batch.storage import Store
 
 
@@ -22,7 +22,7 @@ def undamaged(store: Store, path: str, way_out: str) -> Iterator[None]:
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk or the network, not of Arrow
             raise
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise InputError(f"{store.uri(path)}: is no whole Parquet file ({said}); {way_out}") from None
 
 

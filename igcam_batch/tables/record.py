@@ -20,7 +20,7 @@ _LIBRARIES = ("igcam-batch", "ray", "torch", "torchvision", "timm", "pyarrow", "
 
 
 class ModelRecord(BaseModel):
-    """The model that was explained: its identity, and what its outputs are called."""
+    """The model that was explained: its weights, layer, recipe and number of classes."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -92,6 +92,14 @@ def read_record(store: Store, way_out: str = ANEW) -> RunRecord | None:
                 f"{store.uri(RUN_FILE)}: is damaged, no whole JSON; put a copy in its place, or {way_out}"
             ) from None
         raise InputError(f"{store.uri(RUN_FILE)}: {written_by(store)}; {way_out}") from None
+
+
+def run_in(store: Store) -> RunRecord:
+    """The record of the run that OUTPUT holds; InputError where it holds none."""
+    record = read_record(store)
+    if record is None:
+        raise InputError(f"{store.root}: holds no audit; `igcam-batch audit INPUT {store.root}` starts one")
+    return record
 
 
 def _is_json(text: bytes) -> bool:

@@ -73,7 +73,7 @@ def scores_schema(decoded: pa.Schema, metrics: Collection[MetricName]) -> pa.Sch
 def carried_names(names: Sequence[str]) -> dict[str, str]:
     """What a dataset's own columns are called among the scores: `manifest_NAME` where NAME is one of theirs.
 
-    None is called as another of them, if it takes the prefix more than once.
+    No two get the same name: the prefix is repeated until the name is free.
     """
     found: dict[str, str] = {}
     taken = _RESERVED.union(names)
@@ -98,7 +98,7 @@ FAILURES = pa.schema(
         pa.field("attempts", pa.int32(), nullable=False),
     ]
 )
-"""One row for each image that could not be explained; `stage` is read, decode, target or explain."""
+"""One row for each image that could not be explained; `stage` is annotation, read, decode, target, explain or crash."""
 
 
 def heatmaps_schema(map_shape: tuple[int, int], dtype: HeatmapDtype) -> pa.Schema:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from igcam_batch.errors import InputError
 from igcam_batch.storage import Store, open_store
 from igcam_batch.tables import read_commits
-from igcam_batch.tables.record import read_record
+from igcam_batch.tables.record import run_in
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,7 @@ class Status:
 def read_status(output: str) -> Status:
     """The status of the run in OUTPUT; InputError where there is none."""
     store = open_store(output)
-    record = read_record(store)
-    if record is None:
-        raise InputError(f"{output}: holds no audit; `igcam-batch audit INPUT {output}` starts one")
-    return count_commits(store, record.images)
+    return count_commits(store, run_in(store).images)
 
 
 def count_commits(store: Store, planned: int) -> Status:

@@ -17,8 +17,8 @@ def automatic_batch_size(
 ) -> int:
     """The largest power of two that the device's memory holds, by what two small batches take; on CPUs the default.
 
-    Depends on the model, the settings and the device, and on what others have of its memory, but never on timing, so
-    that a run that is repeated computes the same batches.
+    Depends on the model, the settings, the device and the memory that other processes hold on it, never on timing: a
+    run that is repeated on an idle device computes the same batches.
 
     Args:
         explainer: the engine, on the device.

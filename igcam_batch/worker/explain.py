@@ -23,6 +23,7 @@ from igcam_batch.attribution.network import DTYPES
 from igcam_batch.attribution.precision import prepare_for_half_precision
 from igcam_batch.attribution.quadrature import RULES, Adaptive
 from igcam_batch.config import AuditConfig
+from igcam_batch.errors import one_line_with_kind
 from igcam_batch.metrics.stability import Shift, shifted, shifts
 from igcam_batch.models import load_model
 from igcam_batch.storage import open_store
@@ -48,7 +49,6 @@ from igcam_batch.worker.scoring import ExplainedBatch, Explanations, Rows, Score
 from igcam_batch.worker.targets import ChosenTarget, NoTargetError, choose_targets, pad_targets
 
 logger = logging.getLogger(__name__)
-_LONGEST = 500  # characters of an exception's text
 _LOOKS, _BETWEEN_LOOKS = 4, 15.0  # at memory that others have, and seconds
 
 
@@ -204,7 +204,7 @@ class ShardExplainer:
             try:
                 part = self._explain_batch(decoded.pixels[batch], rows[batch])
             except Exception as error:  # a user's model may raise anything
-                said, short = _one_line(error), is_out_of_memory(error)
+                said, short = one_line_with_kind(error), is_out_of_memory(error)
                 if not short and is_lost(self._device, error):
                     logger.critical("%s; this process ends, and another takes the shard", said)
                     os._exit(1)
@@ -294,8 +294,3 @@ class ShardExplainer:
         schema = heatmaps_schema(self._map_shape, self._config.heatmap_dtype)
         keys = [[row[name] for row in tables.scores] for name in ("image_id", "target", "method")]
         return pa.Table.from_arrays([*keys, heatmap_array(maps, self._config.heatmap_dtype)], schema=schema)
-
-
-def _one_line(error: Exception) -> str:
-    said = " ".join(str(error).split())[:_LONGEST]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
 
+from igcam_batch.errors import one_line_with_kind
 from igcam_batch.images import DecodeError, Recipe
 from igcam_batch.vocabularies import VOC
 
@@ -58,7 +59,7 @@ def _of_voc(png: bytes, labels: Sequence[str], size: tuple[int, int]) -> dict[st
         with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
             values = np.asarray(image)
     except Exception as error:  # decoders raise nearly anything on damaged input
-        raise DecodeError(f"its segmentation: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        raise DecodeError(f"its segmentation: {one_line_with_kind(error)}") from None
     if values.shape[:2] != size[::-1]:
         of, has = (" x ".join(map(str, each)) for each in (values.shape[1::-1], size))
         raise DecodeError(f"its segmentation: of {of} pixels; it has {has}")
@@ -92,7 +93,7 @@ def _rasterise(outline: str, width: int, height: int) -> np.ndarray:
     except DecodeError:
         raise
     except Exception as error:  # written in C, it raises nearly anything
-        raise DecodeError(f"its segmentation: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        raise DecodeError(f"its segmentation: {one_line_with_kind(error)}") from None
 
 
 def _check_size(size: Sequence[Any], width: int, height: int) -> None:

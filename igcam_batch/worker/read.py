@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from igcam_batch.images import DecodeError, Recipe, decode
 from igcam_batch.sources import SIDES
+from igcam_batch.sources.fetch import fetch, read_uri
 from igcam_batch.storage import PlaceError
 from igcam_batch.tables import FAILURES, Piece, decoded_schema
 from igcam_batch.worker.decoded import DecodedShard
-from igcam_batch.worker.fetch import fetch, read_uri
 from igcam_batch.worker.masks import object_masks
 from igcam_batch.worker.watchdog import Watchdog
 

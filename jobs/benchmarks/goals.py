@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from benchmarks import contenders as named
 from benchmarks.timing import Timed
@@ -13,36 +14,40 @@ class Goal:
 
     Attributes:
         what: in words.
+        sign: of the bound.
         wanted: the bound.
         measured: the figure.
-        met: whether it keeps to the bound.
     """
 
     what: str
+    sign: Literal["<=", ">="]
     wanted: float
     measured: float
-    met: bool
 
     @classmethod
     def at_most(cls, what: str, wanted: float, measured: float) -> "Goal":
         """A figure that is to stay small."""
-        return cls(what, wanted, measured, measured <= wanted)
+        return cls(what, "<=", wanted, measured)
 
     @classmethod
     def at_least(cls, what: str, wanted: float, measured: float) -> "Goal":
         """A figure that is to be large."""
-        return cls(what, wanted, measured, measured >= wanted)
+        return cls(what, ">=", wanted, measured)
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure keeps to the bound."""
+        return self.measured <= self.wanted if self.sign == "<=" else self.measured >= self.wanted
 
     @property
     def row(self) -> list[str]:
         """For a table."""
-        sign = "<=" if (self.measured <= self.wanted) == self.met else ">="
-        return [self.what, f"{sign} {self.wanted:g}", f"{self.measured:.3g}", "met" if self.met else "missed"]
+        return [self.what, f"{self.sign} {self.wanted:g}", f"{self.measured:.3g}", "met" if self.met else "missed"]
 
     @property
     def figures(self) -> dict[str, object]:
         """For a file."""
-        return asdict(self)
+        return asdict(self) | {"met": self.met}
 
 
 def goals_of_speed(found: Mapping[str, Timed], steps: Sequence[int]) -> list[Goal]:

@@ -16,7 +16,7 @@ from igcam_batch.images import Recipe
 from igcam_batch.images.decode import decode
 from igcam_batch.metrics.localisation import box_mask
 from igcam_batch.sources import SIDES, find_place, open_source
-from igcam_batch.worker.fetch import read_uri
+from igcam_batch.sources.fetch import read_uri
 
 _MOST_PIXELS = 2**27
 

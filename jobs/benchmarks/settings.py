@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import click
 import torch
@@ -40,10 +39,10 @@ class Setting:
     @classmethod
     def parse(cls, text: str) -> "Setting":
         """`riemann:20`, `adaptive:0.1`, `gauss-lobatto:5:bf16`."""
-        name, nodes, precision = (*text.split(":"), "", "")[:3]
+        name, nodes, precision, *others = (*text.split(":"), "", "", "")
         chosen: PrecisionName = "bf16" if precision == "bf16" else "fp32"
         try:
-            if precision not in ("", *get_args(PrecisionName)):
+            if precision not in ("", "fp32", "bf16") or any(others):
                 raise ValueError
             if name == _ADAPTIVE:
                 return cls(Adaptive(float(nodes)), name, nodes, chosen)

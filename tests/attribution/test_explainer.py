@@ -249,6 +249,13 @@ def test_a_map_keeps_the_scale_of_the_score(scale: float, seed: int, method: Met
     torch.testing.assert_close(found / scale, quiet, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", names.METHODS)
+def test_maps_hold_on_to_no_graph_of_the_caller_s(method: MethodName) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 9))
+    images, start = (IMAGES * 1).requires_grad_(), torch.zeros_like(IMAGES[0]).requires_grad_()
+    assert not explain(model, images, TARGETS, "1", method=method, steps=2, baseline=start).requires_grad
+
+
 def test_it_runs_where_the_caller_has_gradients_off() -> None:
     expected = explain(watched_cnn(), IMAGES, TARGETS, "0", steps=3)
     with torch.no_grad():

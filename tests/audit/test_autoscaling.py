@@ -14,7 +14,7 @@ from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray_heads import Head, free_ports, ray_head
 
 import igcam_batch
-from igcam_batch.cli.main import EXIT_STOPPED
+from igcam_batch.cli.endings import EXIT_STOPPED
 
 pytestmark = pytest.mark.xdist_group("autoscaling")
 TESTS = Path(__file__).parents[1]

@@ -45,6 +45,9 @@ class TestTravelling:
     def test_an_address_with_a_password_stays(self, name):
         assert travelling({name: "https://user:hush@s3.example.org"}) == {}
 
+    def test_a_profile_with_an_at_sign_travels(self):
+        assert travelling({"AWS_PROFILE": "me@corp"}) == {"AWS_PROFILE": "me@corp"}
+
     def test_nothing_of_it_is_in_what_a_task_is_told(self):
         environment = travelling(os.environ | SETTINGS | SECRETS | {"AWS_ENDPOINT_URL_S3": "http://a:hush@b"})
         work = Work("{}", Recipe(size=8), "plan", "sha", "life", (), environment)

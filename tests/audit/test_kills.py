@@ -21,7 +21,7 @@ from promise import assert_same_but, explain_undisturbed
 from ray.cluster_utils import Cluster
 from ray_workers import explainers
 
-from igcam_batch.cli.main import EXIT_INPUT, EXIT_STOPPED
+from igcam_batch.cli.endings import EXIT_INPUT, EXIT_STOPPED
 from igcam_batch.config import load_config
 
 pytestmark = pytest.mark.xdist_group("kills")

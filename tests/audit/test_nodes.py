@@ -16,7 +16,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 import igcam_batch
-from igcam_batch.cli.main import EXIT_STOPPED
+from igcam_batch.cli.endings import EXIT_STOPPED
 
 pytestmark = pytest.mark.xdist_group("nodes")
 TESTS = Path(__file__).parents[1]

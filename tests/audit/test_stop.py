@@ -82,6 +82,15 @@ def test_one_that_comes_after_the_end_changes_nothing(store: LocalStore) -> None
     assert not list(Path(store.root).rglob("*"))
 
 
+def test_a_wish_that_comes_after_the_end_is_none(store: LocalStore) -> None:
+    """As of a deadline's timer that is on its way while the run ends."""
+    with stopping(store, PLAN) as stop:
+        stop.end()
+        stop.ask("the --deadline has come")
+        assert not stop.asked
+    assert not list(Path(store.root).rglob("*"))
+
+
 def test_a_deadline_that_has_passed_asks_before_anything_begins_and_leaves_no_trace(store: LocalStore) -> None:
     with stopping(store, PLAN, time.monotonic() - 1) as stop:
         assert (stop.asked, stop.reason) == (True, "the --deadline has come")

@@ -162,10 +162,17 @@ def test_rules_compare_each_setting_with_a_fine_integral(tmp_path: Path) -> None
     assert "| gauss-legendre | 12 | fp32 | +0.00 | +0.00 | +0.00 | +0.00 | yes |" in printed
 
 
-def test_a_setting_that_is_none_is_refused(module) -> None:
-    done = CliRunner().invoke(module("rules").rules, ["--setting", "simpson:3"])
+@pytest.mark.parametrize("setting", ["simpson:3", "riemann:3:fp16", "riemann:3:bf16:x", "riemann", "adaptive:x"])
+def test_a_setting_that_is_none_is_refused(module, setting: str) -> None:
+    done = CliRunner().invoke(module("rules").rules, ["--setting", setting])
     assert done.exit_code == 2
-    assert "simpson:3: takes RULE:NODES" in done.stderr
+    assert f"{setting}: takes RULE:NODES" in done.stderr
+
+
+def test_a_goal_that_is_just_reached_says_on_which_side_it_is(module) -> None:
+    goal = module("goals").Goal
+    assert goal.at_least("x", 1.0, 1.0).row == ["x", ">= 1", "1", "met"]
+    assert goal.at_most("x", 1.0, 1.5).row == ["x", "<= 1", "1.5", "missed"]
 
 
 def test_memory_is_measured_batch_by_batch(tmp_path: Path) -> None:

@@ -99,3 +99,11 @@ def test_a_map_of_zero_has_no_value_and_leaves_the_others_theirs() -> None:
     found = sensitivity(maps, {(1, 0): other})
     assert found[0].isnan()
     torch.testing.assert_close(found[1:], alone)
+
+
+def test_a_map_that_is_zero_in_the_part_that_one_shift_leaves_has_the_value_of_the_others() -> None:
+    maps = torch.zeros(1, 6, 6)
+    maps[0, :, 0] = 1
+    found = {by: torch.rand(1, 6, 6) for by in shifts(1)}
+    with_a_value = {by: other for by, other in found.items() if by != (-1, 0)}  # that one takes the column away
+    torch.testing.assert_close(sensitivity(maps, found), sensitivity(maps, with_a_value))

@@ -98,7 +98,10 @@ class TestClassMap:
     def test_is_taken_to_the_letter(self):
         assert self.MAP.index("katze") is None
 
-    @pytest.mark.parametrize("target", [3, -1, 1000, "mouse", ""])
+    def test_a_number_may_be_written_as_a_text(self):
+        assert ClassNames(3, ("a", "b", "c"), class_map={"Maus": "2"}).index("Maus") == 2
+
+    @pytest.mark.parametrize("target", [3, -1, 1000, "mouse", "", "3", "-1"])
     def test_a_class_that_the_model_does_not_have_is_named(self, target):
         with pytest.raises(InputError) as caught:
             ClassNames(3, ("a", "b", "c"), class_map={"Maus": target})
@@ -125,3 +128,8 @@ class TestDirectoryOrder:
 
     def test_takes_a_label_that_comes_often_once(self):
         assert ClassNames(2).with_directory_order(["b", "a", "b", "a"]).index("b") == 1
+
+    def test_keeps_what_the_class_map_leaves_out(self):
+        named = ClassNames(3, class_map={"junk": None}).with_directory_order(["cat", "dog", "junk"])
+        assert [named.index(label) for label in ("cat", "dog", "junk")] == [0, 1, None]
+        assert named.leaves_out("junk")

@@ -1,16 +1,25 @@
 """The images behind a run's rows: found by their ids, and brought to what the model saw."""
 
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from datasets import BOXES, LAYOUTS, NAMES
+from drawings import picture
 from finished_runs import finished_run
 from PIL import Image
+from s3_server import S3Server
 
 from igcam_batch.errors import InputError
 from igcam_batch.report.originals import Original, Originals
+
+
+def png(seed: int) -> bytes:
+    sink = io.BytesIO()
+    picture(seed).save(sink, "PNG")
+    return sink.getvalue()
 
 
 def loaded(originals: Originals) -> list[Original]:
@@ -73,3 +82,15 @@ def test_a_dataset_that_is_gone_as_a_whole_is_said_of_each_image(tmp_path: Path)
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no audit"):
         Originals(str(tmp_path))
+
+
+@pytest.mark.xdist_group("s3")
+def test_a_bucket_that_is_gone_is_said_of_each_image_too(bucket: str, s3_server: S3Server, tmp_path: Path) -> None:
+    client, gone = s3_server.client(), f"{bucket}-2"
+    client.create_bucket(Bucket=gone)
+    for number in range(3):
+        client.put_object(Bucket=gone, Key=f"in/{number}.png", Body=png(number))
+    originals = Originals(finished_run(f"s3://{gone}/in", tmp_path / "out", target="predicted"))
+    client.delete_bucket(Bucket=gone)
+    found = [original for _, original in originals.load(originals.first(10).values())]
+    assert [isinstance(original, OSError) for original in found] == [True] * 3

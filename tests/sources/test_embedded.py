@@ -13,7 +13,7 @@ from drawings import picture
 from igcam_batch.errors import InputError
 from igcam_batch.sources import Notes, find_layout, find_place
 from igcam_batch.sources.embedded import image_column, parquet_tables
-from igcam_batch.worker.fetch import fetch
+from igcam_batch.sources.fetch import fetch
 
 HUB_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

@@ -162,6 +162,26 @@ class TestInParts:
             rows(path)
         assert "\n" not in str(caught.value)
 
+    def test_a_key_that_only_some_json_lines_have_is_null_in_the_others(self, written, monkeypatch):
+        monkeypatch.setattr(manifest_files, "_LINES", 10)
+        content = [{"uri": f"{n}.jpg"} | ({"x": n, "y": "z"} if n == 3 else {}) for n in range(25)]
+        carried = [row["carried"] for row in rows(written("jsonl", content))]
+        assert carried[3] == {"x": 3, "y": "z"}
+        assert all(other == {"x": None, "y": None} for n, other in enumerate(carried) if n != 3)
+
+    @pytest.mark.parametrize("first", [{}, {"y": 1}])
+    def test_a_key_that_comes_too_late_to_be_carried_is_told(self, written, monkeypatch, first):
+        monkeypatch.setattr(manifest_files, "_LINES", 10)
+        path = written("jsonl", [{"uri": f"{n}.jpg"} | first | ({"x": n} if n == 17 else {}) for n in range(25)])
+        with pytest.raises(InputError, match=f"^{path}: line 18: has 'x', which none of the first lines has, "):
+            rows(path)
+
+    def test_a_key_that_is_null_at_first_says_what_to_do(self, written, monkeypatch):
+        monkeypatch.setattr(manifest_files, "_LINES", 10)
+        path = written("jsonl", [{"uri": f"{n}.jpg", "x": "late" if n == 17 else None} for n in range(25)])
+        with pytest.raises(InputError, match=rf"^{path}: its columns \(x\) change their types .* write it as Parquet"):
+            rows(path)
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_equal_the_whole(self, written, monkeypatch, kind):
         content = [{"uri": f"{n}.jpg", "label": f"l{n % 3}", "x": n} for n in range(300)]
@@ -231,7 +251,8 @@ class TestValuesAreKeptAsTheyAreWritten:
 
 class TestOneBadRow:
     @pytest.mark.parametrize(
-        ("uri", "said"), [("http://x/b.jpg", "http:// cannot be read"), ("gs://x/b", "gs:// cannot")]
+        ("uri", "said"),
+        [("http://x/b.jpg", "http:// cannot be read"), ("gs://x/b", "gs:// cannot"), ("S3://x/b", "S3:// cannot")],
     )
     def test_of_a_uri_that_cannot_be_read_costs_itself_alone(self, written, uri, said):
         path = written("jsonl", [{"uri": "a.jpg"}, {"uri": uri}, {"uri": "s3://bucket/c.jpg"}])

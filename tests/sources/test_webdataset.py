@@ -115,6 +115,9 @@ class TestRows:
         assert row.problem is not None  # of the class, which is no text
         assert not (tmp_path / "ran").exists()
 
+    def test_pass_over_a_member_without_a_name(self, shards):
+        assert [row.image_id for row in rows(shards(**{"a.tar": {".": b"x", "1.jpg": b"x"}}))] == ["a.tar/1.jpg"]
+
     def test_take_no_size_from_a_sparse_member_on_trust(self, shards):
         root = shards(**{"a.tar": {"0.jpg": b"x"}})
         with tarfile.open(root / "a.tar", "a", format=tarfile.PAX_FORMAT) as tar:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from igcam_batch.errors import InputError
 from igcam_batch.names import MAIN_METHOD
 from igcam_batch.storage import open_store
-from igcam_batch.tables.record import RunRecord, read_record
+from igcam_batch.tables.record import RunRecord, run_in
 from igcam_batch.words import setting_in_words
 
 _NOT_NAMED = ("input", "method", "metric", "layer", "target")
@@ -47,7 +47,7 @@ def sides(output_a: str, output_b: str, method_a: str | None = None, method_b: s
     Raises:
         InputError: one holds no audit, or not that method; or both sides are the same.
     """
-    records = [_record(output) for output in (output_a, output_b)]
+    records = [run_in(open_store(output)) for output in (output_a, output_b)]
     there = [list(record.config["method"]) for record in records]
     common = [method for method in there[0] if method in there[1]]
     default = [MAIN_METHOD if MAIN_METHOD in common else common[0]] * 2 if common else [methods[0] for methods in there]
@@ -85,10 +85,3 @@ def named(a: Side, b: Side) -> tuple[str, str]:
     named = different[:_MOST_NAMED]
     one, other = (", ".join(f"{name} {setting_in_words(of.get(name))}" for name in named) for of in settings)
     return (one, other) if different else (a.output, b.output)
-
-
-def _record(output: str) -> RunRecord:
-    record = read_record(open_store(output))
-    if record is None:
-        raise InputError(f"{output}: holds no audit; run `igcam-batch audit INPUT {output}`")
-    return record

@@ -13,7 +13,7 @@ from igcam_batch.report.failures import explained
 from igcam_batch.storage import Store, open_store
 from igcam_batch.storage.ahead import ahead
 from igcam_batch.tables.readers import explained_shard, tables_of
-from igcam_batch.tables.record import RunRecord, read_record
+from igcam_batch.tables.record import run_in
 from igcam_batch.tables.shards import SCORES_DIR, committed_shards
 
 _CLASSES = ["label", "predicted", "predicted_name", "target", "target_name", "target_source"]
@@ -59,11 +59,8 @@ class Run:
     def __init__(self, output: str, methods: Sequence[str] = (), limit: int | None = None) -> None:
         self._output = output
         self._store: Store = open_store(output)
-        record = read_record(self._store)
-        if record is None:
-            raise InputError(f"{output}: holds no audit; run `igcam-batch audit INPUT {output}`")
-        self.record: RunRecord = record
-        there = list(record.config["method"])
+        self.record = run_in(self._store)
+        there = list(self.record.config["method"])
         if unknown := [method for method in methods if method not in there]:
             raise InputError(f"--method {', '.join(unknown)}: {output} does not hold it; there are: {', '.join(there)}")
         self.methods: tuple[str, ...] = tuple(method for method in there if method in methods or not methods)

@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 
-from igcam_batch.errors import InputError
 from igcam_batch.names import MAIN_METHOD
 from igcam_batch.report.failures import causes, explained
 from igcam_batch.report.html.cards import deal
@@ -12,7 +11,7 @@ from igcam_batch.report.html.render import render
 from igcam_batch.report.summary import overall, write_summary
 from igcam_batch.report.survey import survey
 from igcam_batch.storage import open_store
-from igcam_batch.tables.record import read_record
+from igcam_batch.tables.record import run_in
 
 REPORT_FILE = "report.html"
 IMAGES = 12  # in a gallery
@@ -32,9 +31,7 @@ def write_report(output: str, images: int = IMAGES) -> pa.Table:
         InputError: `output` holds no audit, or no image was explained yet.
     """
     store = open_store(output)
-    record = read_record(store)
-    if record is None:
-        raise InputError(f"{output}: holds no audit; run `igcam-batch audit INPUT {output}`")
+    record = run_in(store)
     progress = explained(output, "report")
     summary = write_summary(output)
     means = overall(summary)

@@ -223,7 +223,7 @@ def test_a_run_with_nothing_to_show_is_told(tmp_path: Path, rows: list, failures
 
 
 def test_a_directory_that_is_no_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no audit; run `igcam-batch audit INPUT"):
+    with pytest.raises(InputError, match=r"holds no audit; `igcam-batch audit INPUT .* starts one"):
         write_report(str(tmp_path))
     (tmp_path / RUN_FILE).write_text('{"version": 99}')
     with pytest.raises(InputError, match=r"run\.json: not written by this igcam-batch, .*; audit anew"):

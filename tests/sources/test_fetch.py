@@ -14,10 +14,10 @@ import pytest
 from s3_proxy import Request, proxy
 from s3_server import S3Server
 
+from igcam_batch.sources import fetch as module
 from igcam_batch.sources import find_place, open_source
+from igcam_batch.sources.fetch import fetch
 from igcam_batch.storage import open_store
-from igcam_batch.worker import fetch as module
-from igcam_batch.worker.fetch import fetch
 
 
 def rows_of(place: Path) -> list[dict]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from igcam_batch.errors import InputError
+from igcam_batch.errors import InputError, one_line
 from igcam_batch.storage import ChangedError, PlaceError, Store, Version, open_store
 from igcam_batch.storage.ahead import ahead
 
@@ -128,7 +128,7 @@ def _column(
             yield OSError("its row holds no image") if value is None else value
             given += 1
     except (OSError, pa.ArrowException) as error:
-        said = OSError(" ".join(str(error).split()))
+        said = OSError(one_line(error))
         if isinstance(error, OSError):
             _refuse_a_lost_place(error, file, root)
             said = _since_planned(error, version)
