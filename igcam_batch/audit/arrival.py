@@ -1,5 +1,6 @@
 """What a cluster comes to have: nodes that its autoscaler brings, or that start later, and what others set free."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,11 @@ def fitting(there: list[float], each: float) -> int:
     return sum(int(count) for count in there) * int(1 / each + 1e-9)
 
 
+def needed(replicas: int, each: float) -> int:
+    """How many GPUs some replicas need that take one each, or a part of one that they share."""
+    return math.ceil(replicas / int(1 / each + 1e-9))
+
+
 def wait_for(
     kind: str, replicas: int, each: float, seconds: float, tell: Callable[[str], None], deadline: float | None = None
 ) -> None:
@@ -49,7 +55,7 @@ def wait_for(
     """
 
     def tally() -> str:
-        return f"{replicas * each:g} needed, {sum(of_nodes(kind)):g} there"
+        return f"{needed(replicas, each)} needed, {sum(of_nodes(kind)):g} there"
 
     told = time.monotonic()
     until = told + seconds
@@ -79,6 +85,8 @@ class Patience:
         tell: told now and again what is waited for.
     """
 
+    _none, _was_none, _needs = "no worker runs", "no worker ran", "each needs"
+
     def __init__(self, kind: str, each: float, seconds: float, tell: Callable[[str], None]) -> None:
         self._kind, self._each, self._seconds, self._tell = kind, each, seconds, tell
         self.renew()
@@ -94,15 +102,28 @@ class Patience:
             IncompleteError: none did for too long.
         """
         now, until = time.monotonic(), self._since + self._seconds
-        if now >= until:
-            raise IncompleteError(f"no worker ran for {duration_in_words(self._seconds)}: {self._tally()}")
+        if now >= until and self._ends():
+            raise IncompleteError(f"{self._was_none} for {duration_in_words(self._seconds)}: {self._tally()}")
         if now - self._told >= _BETWEEN_LINES:
             self._told = now
-            self._tell(f"no worker runs: {self._tally()}; waiting up to {until - now:.0f} s more")
+            left = f"; waiting up to {until - now:.0f} s more" if self._ends() else ""
+            self._tell(f"{self._none}: {self._tally()}{left}")
+
+    def _ends(self) -> bool:
+        return True
 
     def _tally(self) -> str:
         free, there = ray.available_resources().get(self._kind, 0.0), sum(of_nodes(self._kind))
-        return f"each needs {self._each:g} {self._kind}, and {free:g} of the cluster's {there:g} are free"
+        return f"{self._needs} {self._each:g} {self._kind}, and {free:g} of the cluster's {there:g} are free"
+
+
+class PatienceForImages(Patience):
+    """Waits for decoded images while workers have none. It ends where no node could decode any; else it may be slow."""
+
+    _none, _was_none, _needs = "no worker has an image", "no image was decoded", "decoding needs"
+
+    def _ends(self) -> bool:
+        return all(there < self._each for there in of_nodes(self._kind))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from igcam_batch.audit.arrival import fitting, may_grow, of_nodes, wait_for
+from igcam_batch.audit.arrival import fitting, may_grow, needed, of_nodes, wait_for
 from igcam_batch.audit.stop import keeping_sigterm
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import InputError, one_line, one_line_with_kind
@@ -150,11 +150,19 @@ def plan_replicas(
     there = fitting(of_nodes("GPU"), gpus)
     if there < _least_of(config):
         wanted = f"--gpus-per-worker {gpus:g}" + (f" --workers {config.workers}" if config.workers else "")
-        needed, has = amount_in_words(gpus * _least_of(config), "GPU"), amount_in_words(sum(of_nodes("GPU")), "GPU")
+        needs = amount_in_words(needed(_least_of(config), gpus), "GPU")
+        has = amount_in_words(sum(of_nodes("GPU")), "GPU")
         nodes = amount_in_words(sum(node["Alive"] for node in ray.nodes()), "node")
         cpus = amount_in_words(sum(of_nodes("CPU")), "CPU")
         raise InputError(
-            f"{wanted}: needs {needed}; the cluster has {has} on {nodes} and {cpus}; --gpus-per-worker 0 runs on CPUs"
+            f"{wanted}: needs {needs}; the cluster has {has} on {nodes} and {cpus}; --gpus-per-worker 0 runs on CPUs"
+        )
+    if not of_nodes("CPU") and may_grow():
+        wait_for("CPU", 1, 1, config.startup_timeout, tell, deadline)
+    if not of_nodes("CPU"):
+        raise InputError(
+            f"the cluster has {amount_in_words(sum(of_nodes('GPU')), 'GPU')} and no CPU, which decoding needs; start a "
+            "node with some, as by `ray start --num-cpus`"
         )
     least, most = config.worker_range or (there, there)
     decoders = config.decode_cpus or _cpus_beside(most * gpus)

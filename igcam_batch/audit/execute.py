@@ -21,7 +21,7 @@ from igcam_batch.audit.errors import IncompleteError
 from igcam_batch.audit.lacking import lacking
 from igcam_batch.audit.ray_errors import end_of_process, first_raised, on_its_node
 from igcam_batch.audit.replica import ExplainShards, Report
-from igcam_batch.audit.watch import Watch, watching
+from igcam_batch.audit.watch import Moment, Watch, watching
 from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
@@ -49,7 +49,7 @@ def execute(
     Args:
         work: what every process is told.
         replicas: what the model runs on; as many of them as there is room and work for.
-        watch: told at every moment whether any of them runs, or nothing is left to do.
+        watch: told at every moment how the run stands; says whether replicas are to get more.
         pieces: what to do.
         alone: whether a process has one piece at a time, so that no other goes down with it. Else it has two: while
             one commits its tables, the next, already there, has the device.
@@ -65,14 +65,14 @@ def execute(
     in_vain: list[str] = []  # a line for each start since one worked
     told = False
 
-    def look(works: bool) -> None:
+    def look(now: Moment) -> bool:
         if ended:
             raise ended[0]
-        if works:
+        if now.works:
             in_vain.clear()
         elif len(in_vain) >= _STARTS * replicas.least:
             raise IncompleteError(in_vain[-1])
-        watch(works)
+        return watch(now)
 
     def failed(error: BaseException) -> None:
         if lack := lacking(error):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
-from igcam_batch.audit.arrival import Patience
+from igcam_batch.audit.arrival import Patience, PatienceForImages
 from igcam_batch.audit.checks import absolute, check_model, check_places, check_weights, existing_run
 from igcam_batch.audit.cluster import Replicas, connect, plan_replicas
 from igcam_batch.audit.crash import put_crash
@@ -177,9 +177,10 @@ def _explain(
             forget_verdicts(output, record.plan)
             todo += gathering.failed()
         progress.planned(record.images, record.shards, record.images - sum(piece.images for piece in todo))
-        patience = Patience(*replicas.need, config.startup_timeout, progress.warned)
+        waiting = config.startup_timeout, progress.warned
+        patience = Patience(*replicas.need, *waiting), PatienceForImages("CPU", replicas.decode_cpus, *waiting)
         rounds = Rounds(
-            partial(execute, run.work, replicas, until_stopped(patience, stop), tell=progress.warned),
+            partial(execute, run.work, replicas, until_stopped(*patience, stop, progress.warned), tell=progress.warned),
             gathering,
             partial(put_crash, output, record, config),
             progress,

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.execution.operators.base_physical_operator import InternalQueueOperatorMixin
 from ray.data.context import EXECUTION_CALLBACKS_ENV_VAR
 
 from igcam_batch.audit.arrival import Patience
@@ -15,23 +17,64 @@ from igcam_batch.audit.stop import Stop
 if TYPE_CHECKING:
     from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
-Watch = Callable[[bool], None]
 
+@dataclass(frozen=True)
+class Moment:
+    """How a run stands.
 
-def until_stopped(patience: Patience, stop: Stop) -> Watch:
-    """What is called with whether a replica runs, or nothing is left to do.
-
-    It raises StoppedError where none does and the run was asked to stop, as nothing is in hand then, and
-    IncompleteError where patience ends.
+    Attributes:
+        running: replicas that have started.
+        in_hand: pieces that replicas have, begun or about to be.
+        over: nothing is left to do.
     """
 
-    def look(works: bool) -> None:
-        if works:
-            patience.renew()
-        elif stop.asked:
-            raise StoppedError(stop.reason)
+    running: int
+    in_hand: int
+    over: bool
+
+    @property
+    def works(self) -> bool:
+        """Whether anybody can explain, or need not."""
+        return bool(self.running or self.in_hand or self.over)
+
+
+Watch = Callable[[Moment], bool]
+"""Called now and again; gives whether replicas are to get further pieces, and may end the run by an exception."""
+
+
+def until_stopped(no_replica: Patience, no_images: Patience, stop: Stop, tell: Callable[[str], None]) -> Watch:
+    """A watch that ends a run when it is asked to stop and nothing is in hand, and when patience ends.
+
+    Args:
+        no_replica: while no replica runs.
+        no_images: while those that run have nothing decoded.
+        stop: whether the run was asked to stop.
+        tell: told when it was, and something is in hand.
+
+    Raises, when it is called:
+        StoppedError: the run was asked to stop.
+        IncompleteError: patience ended.
+    """
+    told = False
+
+    def look(now: Moment) -> bool:
+        nonlocal told
+        if stop.asked and not now.over:
+            if not now.in_hand:
+                raise StoppedError(stop.reason)
+            if not told:
+                told = True
+                tell(f"{stop.reason}: what is in hand is finished")
+        elif now.in_hand or now.over:
+            no_replica.renew()
+            no_images.renew()
+        elif now.running:
+            no_replica.renew()
+            no_images.wait()
         else:
-            patience.wait()
+            no_images.renew()
+            no_replica.wait()
+        return not stop.asked
 
     return look
 
@@ -58,12 +101,26 @@ def watching(watch: Watch) -> Iterator[None]:
 
 
 class AtEachStep(ExecutionCallback):
-    """Looks whether a replica runs."""
+    """Looks how the run stands, and keeps what is left from the replicas where they are to get no more."""
 
     def on_execution_step(self, executor: "StreamingExecutor") -> None:
         """Called by Ray Data."""
         assert executor._output_node is not None  # execution has begun
-        replicas, _ = executor._output_node  # the last operator is their pool
-        works = replicas.get_actor_info().running or replicas.num_active_tasks() or replicas.has_execution_finished()
-        for watch in _watches:
-            watch(bool(works))
+        replicas, reports = executor._output_node  # the last operator is their pool
+        now = Moment(
+            replicas.get_actor_info().running,
+            replicas.num_active_tasks() + len(reports.output_queue),  # until the driver has its report
+            replicas.has_execution_finished(),
+        )
+        verdicts = [watch(now) for watch in _watches]
+        if not all(verdicts):
+            _forget_what_waits(executor)
+
+
+def _forget_what_waits(executor: "StreamingExecutor") -> None:
+    """Empty the queues before every operator; what is begun goes on."""
+    for operator, state in (executor._topology or {}).items():
+        for queue in state.input_queues:
+            queue.clear()
+        if isinstance(operator, InternalQueueOperatorMixin):
+            operator.clear_internal_input_queue()

@@ -22,9 +22,13 @@ def ending_in_one_line(program: str = PROGRAM) -> Iterator[None]:
         yield
     except InputError as error:
         fail(str(error), EXIT_INPUT, program)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(EXIT_INPUT)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        way_out = f"; see `{context.command_path} --help`" if context else ""
+        fail(f"{error.format_message().removesuffix('.')}{way_out}", EXIT_INPUT, program)
     except IncompleteError as error:
         fail(str(error), EXIT_FAILED, program)
     except StoppedError as error:

@@ -313,6 +313,8 @@ class AuditConfig(BaseModel):
         if match is None or not any(match.groups()):
             raise ValueError("must be a duration, as 8h, 90m or 2h30m")
         seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+        if not seconds:
+            raise ValueError("must be longer than 0")
         if seconds > _LONGEST_DEADLINE * 3600:
             raise ValueError(f"can be {_LONGEST_DEADLINE}h at most")
         return seconds

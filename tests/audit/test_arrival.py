@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from igcam_batch.audit import arrival
-from igcam_batch.audit.arrival import wait_for
-from igcam_batch.audit.errors import StoppedError
+from igcam_batch.audit.arrival import PatienceForImages, fitting, needed, wait_for
+from igcam_batch.audit.errors import IncompleteError, StoppedError
 
 
 class Clock:
@@ -56,10 +56,10 @@ def test_it_says_every_minute_how_many_are_there(waiting: Callable[..., tuple[Cl
     wait_for("GPU", 3, 0.5, 200, told.append)
     assert clock.now == 200
     assert told == [
-        "waiting up to 200 s for GPUs: 1.5 needed, 0 there",
-        "waiting up to 140 s more for GPUs: 1.5 needed, 0 there",
-        "waiting up to 80 s more for GPUs: 1.5 needed, 1 there",
-        "waiting up to 20 s more for GPUs: 1.5 needed, 1 there",
+        "waiting up to 200 s for GPUs: 2 needed, 0 there",
+        "waiting up to 140 s more for GPUs: 2 needed, 0 there",
+        "waiting up to 80 s more for GPUs: 2 needed, 1 there",
+        "waiting up to 20 s more for GPUs: 2 needed, 1 there",
     ]
 
 
@@ -71,3 +71,27 @@ def test_a_deadline_ends_it_as_it_ends_a_run(waiting: Callable[..., tuple[Clock,
     assert asked == ["asked", "taken back"]
     waiting(0)
     wait_for("GPU", 1, 1, 600, lambda _line: None, deadline=-1.0)  # there is nothing to wait for
+
+
+@pytest.mark.parametrize("each", [1, 0.6, 0.5, 0.4, 0.34, 0.3, 0.1])
+@pytest.mark.parametrize("replicas", [1, 2, 3, 5, 8, 64])
+def test_so_many_gpus_are_needed_as_replicas_fit_on_and_no_more(replicas: int, each: float) -> None:
+    gpus = needed(replicas, each)
+    assert fitting([1.0] * gpus, each) >= replicas
+    assert fitting([1.0] * (gpus - 1), each) < replicas
+
+
+def test_workers_wait_for_images_as_long_as_some_cpu_may_decode_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, cpus, told = Clock(), [1.0], list[str]()
+    monkeypatch.setattr(arrival, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(arrival, "of_nodes", lambda _kind: cpus)
+    monkeypatch.setattr(arrival, "ray", SimpleNamespace(available_resources=lambda: {"CPU": 0.0}))
+    patience = PatienceForImages("CPU", 1, 100, told.append)
+    for clock.now in (59, 61, 130):  # others have it, or it is slow
+        patience.wait()
+    assert told == ["no worker has an image: decoding needs 1 CPU, and 0 of the cluster's 1 are free"] * 2
+    cpus.clear()
+    with pytest.raises(IncompleteError, match=r"^no image was decoded for 1 min 40 s: decoding needs 1 CPU, and 0 of"):
+        patience.wait()
+    patience.renew()
+    patience.wait()

@@ -142,6 +142,25 @@ def test_a_deadline_ends_a_run_at_a_shard_and_the_same_command_goes_on(
         audit(images, tmp_path / "b", deadline=0.001, overwrite=True, **settings)
 
 
+def test_a_stop_takes_up_nothing_of_what_is_left_however_much_that_is(
+    images: Path, audit: Callable[..., Summary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it takes minutes where many shards are left."""
+    manifest, stopped = images / "many.csv", list[Report]()
+    manifest.write_text("uri,image_id\n" + "".join(f"{NAMES[n % 12]},{n}\n" for n in range(3000)))
+
+    def listening(*arguments: Any, **options: Any) -> Iterator[Report]:
+        for report in execute(*arguments, **options):
+            stopped.extend([report] if report.trouble.stopped else [])
+            yield report
+
+    monkeypatch.setattr(job, "execute", listening)
+    with pytest.raises(StoppedError, match=r"^the --deadline has come: \d+ of 3000 images remain"):
+        audit(manifest, tmp_path / "out", deadline=10, shard_size=1, steps=1, method="grad-cam")
+    assert 0 < read_status(str(tmp_path / "out")).scored < 2500
+    assert len(stopped) < 100
+
+
 def test_weights_that_no_worker_has_are_told_once(
     images: Path,
     audit: Callable[..., Summary],

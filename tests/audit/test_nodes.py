@@ -5,6 +5,7 @@ One that goes is in `test_kills.py`.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -153,3 +154,32 @@ def test_without_a_node_that_could_explain_a_run_ends_and_says_so(
     assert err.splitlines()[-1].startswith(f"igcam-batch: {reasons[ended_by]}"), err
     assert process.returncode == (1 if ended_by == "startup-timeout" else EXIT_STOPPED)
     assert not out
+
+
+def test_without_a_node_that_could_decode_a_run_ends_and_says_so(
+    cluster: Cluster, start: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    only = cluster.add_node(num_cpus=1, num_gpus=0)
+    cluster.add_node(num_cpus=0, num_gpus=1)
+    images, output = pictures("a.png"), tmp_path / "out"
+    manifest = images / "many.csv"  # more than are decoded until the first is explained
+    manifest.write_text("uri,image_id\n" + "".join(f"a.png,{number}\n" for number in range(5000)))
+    quick = ("--model", "factories:small_cnn", "--steps", "1", "--shard-size", "1", "--gpus-per-worker", "1")
+    process = start(manifest, output, *quick, "--startup-timeout", "20")
+    wait_until(lambda: len(list(output.glob("scores/*.parquet"))) > 1, process)
+    cluster.remove_node(only, allow_graceful=False)
+    _, err = process.communicate(timeout=300)
+    said = "no image was decoded for 20 s: decoding needs 1 CPU, and 0 of the cluster's 0 are free; what was "
+    assert err.splitlines()[-1].startswith(f"igcam-batch: {said}"), err
+    assert process.returncode == 1
+
+
+def test_gpus_without_a_cpu_to_decode_beside_are_refused(
+    cluster: Cluster, start: Callable[..., Any], pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    cluster.add_node(num_cpus=0, num_gpus=2)
+    process = start(pictures("a.png"), tmp_path / "out", *SLOW, "--startup-timeout", "2")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 2
+    assert "waiting up to 2 s for CPUs: 1 needed, 0 there" in err
+    assert re.match(r"igcam-batch: the cluster has \d GPUs and no CPU, which decoding needs; ", err.splitlines()[-1])

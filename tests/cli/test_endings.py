@@ -14,7 +14,7 @@ from igcam_batch.errors import InputError
     ("error", "code", "said"),
     [
         (InputError("--steps 0: no"), 2, "program: --steps 0: no"),
-        (click.UsageError("no such option"), 2, "Error: no such option"),
+        (click.UsageError("no such option."), 2, "program: no such option"),
         (IncompleteError("a worker failed"), 1, "program: a worker failed"),
         (StoppedError("the --deadline has come"), 75, "program: the --deadline has come"),
         (OSError(errno.ENOSPC, "No space left on device", "/out"), 1, "program: /out: No space left on device"),
