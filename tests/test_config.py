@@ -449,5 +449,5 @@ def test_a_deadline_is_a_duration(text: str | int, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["tomorrow", "8", "", "h", "-1h", "0h", "8h30", "1h1h", "inf"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"--deadline .*(must be a duration, as 8h, 90m or 2h30m|greater than 0)"):
+    with pytest.raises(InputError, match=r"--deadline .*(must be a duration, as 8h, 90m or 2h30m|longer than 0)"):
         config(deadline=text)

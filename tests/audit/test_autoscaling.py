@@ -88,7 +88,7 @@ def test_a_worker_has_one_node_started_and_no_more_while_it_runs(
     growing: Head, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Though it is busy all the time, and decoding, which has been quick until it first waits, could do more."""
-    images, most = pictures(*(f"{number:02}.png" for number in range(24))), 0
+    images, most = pictures(*(f"{number:02}.png" for number in range(16))), 0
     assert nodes_with_gpus(growing) == 0
     with begun(growing, images, tmp_path / "out", "--workers", "1", "--gpus-per-worker", "1") as process:
         while process.poll() is None:

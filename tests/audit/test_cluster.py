@@ -45,8 +45,14 @@ def test_every_cpu_beside_gpus_decodes_and_those_that_come_with_further_gpus(nod
     assert plan(workers="1:10", gpus_per_worker=0.5).decoders == 20 + 1 * 4
     assert plan(workers=1).decoders == 20  # no node more is asked for than for the GPUs themselves
     assert plan(workers=1, decode_cpus=64).decoders == 64
-    nodes({"CPU": 0.0, "GPU": 1.0})
+    nodes({"CPU": 0.5, "GPU": 1.0})
     assert plan().decoders == 1
+
+
+def test_gpus_without_any_cpu_to_decode_beside_are_refused(nodes: Nodes) -> None:
+    nodes({"CPU": 0.0, "GPU": 2.0})
+    with pytest.raises(InputError, match=r"^the cluster has 2 GPUs and no CPU, which decoding needs; start a node"):
+        plan()
 
 
 def test_gpus_that_are_not_there_are_refused_with_what_there_is(nodes: Nodes) -> None:

@@ -161,20 +161,6 @@ def test_a_stop_takes_up_nothing_of_what_is_left_however_much_that_is(
     assert len(stopped) < 100
 
 
-def test_weights_that_no_worker_has_are_told_once(
-    images: Path,
-    audit: Callable[..., Summary],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("IGCAM_TEST_DRIVER", "1")  # which Ray's processes, started before, do not have
-    with pytest.raises(IncompleteError, match=r"^a worker failed: .*No such file or directory: '/home/me/best.pth'"):
-        audit(images, tmp_path / "out", model="factories_broken:only_in_the_driver", workers=2, shard_size=1)
-    assert "best.pth" not in capfd.readouterr().err
-    assert not read_status(str(tmp_path / "out")).scored
-
-
 def test_a_device_that_cannot_be_used_costs_its_worker_alone(
     images: Path, ray_cluster: None, audit_here: Callable[..., Summary], tmp_path: Path
 ) -> None:

@@ -45,7 +45,7 @@ def test_report_of_no_run_is_one_line(tmp_path: Path, run: Callable[..., Any]) -
     for output in (tmp_path, tmp_path / "nowhere"):
         ran = run("report", output)
         assert (ran.code, ran.out) == (2, "")
-        assert ran.err == f"igcam-batch: {output}: holds no audit; run `igcam-batch audit INPUT {output}`\n"
+        assert ran.err == f"igcam-batch: {output}: holds no audit; `igcam-batch audit INPUT {output}` starts one\n"
 
 
 def test_compare_prints_what_changed_and_where_the_page_is(
