@@ -95,7 +95,7 @@ def test_two_actors_share_a_gpu(
 ) -> None:
     cluster.add_node(num_cpus=1, num_gpus=1)
     images, output = pictures(*(f"{number:02}.png" for number in range(24))), tmp_path / "out"
-    workers = finished(start(images, output, *SLOW[:-1], "0.5", "--steps", "15"), output)
+    workers = finished(start(images, output, *SLOW[:-1], "0.5", "--steps", "10"), output)
     assert [worker["gpu"] for worker in workers] == ["0", "0"]
     assert len({worker["pid"] for worker in workers}) == 2
     assert len(set(igcam_batch.read_scores(str(output))["image_id"].to_pylist())) == 24
