@@ -29,12 +29,17 @@ def of_nodes(kind: str) -> list[float]:
 
 def fitting(there: list[float], each: float) -> int:
     """How many replicas that take one, or a part of one that they share, fit on nodes with so many."""
-    return sum(int(count) for count in there) * int(1 / each + 1e-9)
+    return sum(int(count) for count in there) * _on_one(each)
 
 
 def needed(replicas: int, each: float) -> int:
     """How many GPUs some replicas need that take one each, or a part of one that they share."""
-    return math.ceil(replicas / int(1 / each + 1e-9))
+    return math.ceil(replicas / _on_one(each))
+
+
+def _on_one(each: float) -> int:
+    """How many replicas share a GPU."""
+    return int(1 / each + 1e-9)
 
 
 def wait_for(

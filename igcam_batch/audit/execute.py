@@ -85,12 +85,12 @@ def execute(
         if reason and not _OF_A_DEVICE.search(reason):
             ended.append(_as_ours(error))
             return
-        reason = reason or end_of_process(error)
-        in_vain.append(f"a worker failed{on_its_node(error)}: {reason}")
+        reason, where = reason or end_of_process(error), on_its_node(error)
+        in_vain.append(f"a worker failed{where}: {reason}")
         nonlocal told
         if not told:
             told = True
-            tell(f"a worker could not start{on_its_node(error)}, and another is tried: {reason}")
+            tell(f"a worker could not start{where}, and another is tried: {reason}")
 
     try:
         with watching(look), _listening(failed, not_started), warnings.catch_warnings():
