@@ -11,7 +11,7 @@ from igcam_batch import __version__
 from igcam_batch.cli.endings import EXIT_FAILED, PROGRAM, ending_in_one_line, fail
 from igcam_batch.cli.export import export
 from igcam_batch.cli.options import audit_flags, given, reached
-from igcam_batch.words import amount_in_words, size_in_words
+from igcam_batch.words import amount_in_words, plural, size_in_words
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -119,7 +119,7 @@ def compact(output: str, file_size: int) -> None:
     place = f"{output.rstrip('/')}/{COMPACT_DIR}"
     for name, table in write_compact(output, file_size << 20).items():
         files = amount_in_words(table.files, "file")
-        click.echo(f"{place}/{name}: {table.rows} rows in {files}, {size_in_words(table.bytes)}")
+        click.echo(f"{place}/{name}: {table.rows} {plural(table.rows, "row")} in {files}, {size_in_words(table.bytes)}")
 
 
 @commands.command()
