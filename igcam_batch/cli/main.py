@@ -118,8 +118,8 @@ def compact(output: str, file_size: int) -> None:
 
     place = f"{output.rstrip('/')}/{COMPACT_DIR}"
     for name, table in write_compact(output, file_size << 20).items():
-        files = amount_in_words(table.files, "file")
-        click.echo(f"{place}/{name}: {table.rows} {plural(table.rows, "row")} in {files}, {size_in_words(table.bytes)}")
+        files, rows = amount_in_words(table.files, "file"), plural(table.rows, "row")
+        click.echo(f"{place}/{name}: {table.rows} {rows} in {files}, {size_in_words(table.bytes)}")
 
 
 @commands.command()
