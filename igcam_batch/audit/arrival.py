@@ -14,6 +14,7 @@ from igcam_batch.audit.errors import IncompleteError, StoppedError
 from igcam_batch.words import duration_in_words
 
 _BETWEEN_LOOKS, _BETWEEN_LINES = 1.0, 60.0  # seconds
+_NOT_YET = "PENDING_CREATION", "RESTARTING"  # states of an actor; one with an address is in its constructor
 
 
 def may_grow() -> bool:
@@ -98,7 +99,8 @@ class Patience:
 
     def renew(self) -> None:
         """Begin anew: one runs, or did until now."""
-        self._since = self._told = time.monotonic()
+        self._told = time.monotonic()
+        self._until = self._told + self._seconds
 
     def wait(self) -> None:
         """None runs at this moment.
@@ -106,20 +108,24 @@ class Patience:
         Raises:
             IncompleteError: none did for too long.
         """
-        now, until = time.monotonic(), self._since + self._seconds
-        if now >= until and self._ends():
-            raise IncompleteError(f"{self._was_none} for {duration_in_words(self._seconds)}: {self._tally()}")
+        now = time.monotonic()
+        if now >= self._until:
+            if not self._has_hope():
+                raise IncompleteError(f"{self._was_none} for {duration_in_words(self._seconds)}: {self._tally()}")
+            self._until = now + _BETWEEN_LOOKS
         if now - self._told >= _BETWEEN_LINES:
             self._told = now
-            left = f"; waiting up to {until - now:.0f} s more" if self._ends() else ""
+            left = "" if self._has_hope() else f"; waiting up to {self._until - now:.0f} s more"
             self._tell(f"{self._none}: {self._tally()}{left}")
 
-    def _ends(self) -> bool:
-        return True
+    def _has_hope(self) -> bool:
+        """Whether what is waited for is under way, however long it takes: one has its place, and loads the model."""
+        return starting() > 0
 
     def _tally(self) -> str:
-        free, there = ray.available_resources().get(self._kind, 0.0), sum(of_nodes(self._kind))
-        return f"{self._needs} {self._each:g} {self._kind}, and {free:g} of the cluster's {there:g} are free"
+        free, there, begun = ray.available_resources().get(self._kind, 0.0), sum(of_nodes(self._kind)), starting()
+        found = f"{self._needs} {self._each:g} {self._kind}, and {free:g} of the cluster's {there:g} are free"
+        return f"{found}; {begun} of ours {'is' if begun == 1 else 'are'} starting" if begun else found
 
 
 class PatienceForImages(Patience):
@@ -127,8 +133,15 @@ class PatienceForImages(Patience):
 
     _none, _was_none, _needs = "no worker has an image", "no image was decoded", "decoding needs"
 
-    def _ends(self) -> bool:
-        return all(there < self._each for there in of_nodes(self._kind))
+    def _has_hope(self) -> bool:
+        return any(there >= self._each for there in of_nodes(self._kind))
+
+
+def starting() -> int:
+    """How many actors of this process have a place on some node, and come to life there."""
+    job = ray.JobID(bytes.fromhex(ray.get_runtime_context().get_job_id()))
+    actors = ray._private.state.actors(job_id=job).values()  # the public way asks the dashboard, which may not run
+    return sum(actor["State"] in _NOT_YET and actor["Address"]["IPAddress"] != "" for actor in actors)
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """Waiting for what a cluster is to bring, by a clock of its own; `test_autoscaling.py` has nodes that come."""
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import ray
 
 from igcam_batch.audit import arrival
-from igcam_batch.audit.arrival import PatienceForImages, fitting, needed, wait_for
+from igcam_batch.audit.arrival import Patience, PatienceForImages, fitting, needed, starting, wait_for
 from igcam_batch.audit.errors import IncompleteError, StoppedError
 
 
@@ -86,12 +89,55 @@ def test_workers_wait_for_images_as_long_as_some_cpu_may_decode_them(monkeypatch
     monkeypatch.setattr(arrival, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(arrival, "of_nodes", lambda _kind: cpus)
     monkeypatch.setattr(arrival, "ray", SimpleNamespace(available_resources=lambda: {"CPU": 0.0}))
+    monkeypatch.setattr(arrival, "starting", lambda: 0)
     patience = PatienceForImages("CPU", 1, 100, told.append)
     for clock.now in (59, 61, 130):  # others have it, or it is slow
         patience.wait()
     assert told == ["no worker has an image: decoding needs 1 CPU, and 0 of the cluster's 1 are free"] * 2
     cpus.clear()
+    clock.now += 1
     with pytest.raises(IncompleteError, match=r"^no image was decoded for 1 min 40 s: decoding needs 1 CPU, and 0 of"):
         patience.wait()
     patience.renew()
     patience.wait()
+
+
+def test_no_worker_is_waited_for_in_vain_that_has_its_place_and_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, count, told = Clock(), 1, list[str]()
+    monkeypatch.setattr(arrival, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(arrival, "of_nodes", lambda _kind: [1.0])
+    monkeypatch.setattr(arrival, "ray", SimpleNamespace(available_resources=lambda: {"GPU": 0.0}))
+    monkeypatch.setattr(arrival, "starting", lambda: count)
+    patience = Patience("GPU", 1, 20, told.append)
+    for clock.now in (19, 21, 61, 100):
+        patience.wait()
+    needs = "each needs 1 GPU, and 0 of the cluster's 1 are free"
+    assert told == [f"no worker runs: {needs}; 1 of ours is starting"]
+    clock.now, count = 102, 0  # its process died, and others have what it had
+    with pytest.raises(IncompleteError, match=f"^no worker ran for 20 s: {needs}$"):
+        patience.wait()
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_actor_starts_from_when_it_has_its_place_until_it_is_constructed(tmp_path: Path) -> None:
+    class Slow:  # known in no other process by its name
+        def __init__(self, may: Path) -> None:
+            while not may.exists():
+                time.sleep(0.01)
+
+        def is_there(self) -> bool:
+            return True
+
+    actors = [ray.remote(num_cpus=ray.cluster_resources()["CPU"])(Slow).remote(tmp_path / "may") for _ in range(2)]
+    until = time.monotonic() + 60
+    while not starting():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert starting() == 1  # there is no room for two
+    (tmp_path / "may").touch()
+    assert ray.get(actors[0].is_there.remote())
+    ray.kill(actors[0])
+    assert ray.get(actors[1].is_there.remote())
+    assert starting() == 0
+    ray.kill(actors[1])
