@@ -14,6 +14,8 @@ needs Ray. A process that decodes images therefore never loads torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from igcam_batch.version import VERSION
+
 if TYPE_CHECKING:
     from igcam_batch.attribution.explain import explain
     from igcam_batch.errors import InputError
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from igcam_batch.report.colours import colour_heatmaps
     from igcam_batch.tables import iter_heatmaps, read_failures, read_heatmaps, read_scores
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "Classifier",
     "InputError",

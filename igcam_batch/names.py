@@ -41,7 +41,7 @@ ResizeName = Literal["stretch", "crop"]
 InterpolationName = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 ChannelOrder = Literal["rgb", "bgr"]
 PixelRange = Literal[1, 255]
-PrecisionName = Literal["fp32", "bf16", "fp16"]
+PrecisionName = Literal["fp32", "tf32", "bf16", "fp16"]
 HeatmapDtype = Literal["float32", "float16"]
 
 METHODS: tuple[MethodName, ...] = get_args(MethodName)

@@ -127,7 +127,7 @@ class TestWhatIsRefused:
             ("score", "loss", ["there are", "logit", "probability"]),
             ("confidence", "relu", ["there are", "softmax", "sigmoid"]),
             ("resize", "pad", ["there are", "stretch", "crop"]),
-            ("precision", "fp8", ["there are", "fp32", "bf16", "fp16"]),
+            ("precision", "fp8", ["there are", "fp32", "tf32", "bf16", "fp16"]),
             ("heatmap-dtype", "float64", ["there are", "float32", "float16"]),
             ("target", "best", ["there are", "predicted", "label", "labels", "top-K", "class:ID"]),
             ("model", "resnet18", ["there are", "torchvision:NAME", "timm:NAME", "package.module:factory"]),

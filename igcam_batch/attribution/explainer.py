@@ -76,7 +76,8 @@ class Explainer:
         score: what is differentiated, logit or probability.
         confidence: what a probability is, softmax or sigmoid.
         batch_size: images × steps in one forward pass; may be changed between calls.
-        precision: fp32, or the dtype that autocast computes in; maps are float32 whatever it is.
+        precision: fp32 or tf32, as whoever runs this has set torch, or the dtype that autocast computes in; maps are
+            float32 whatever it is.
 
     Raises:
         LayerError: the model has no such layer.

@@ -49,7 +49,7 @@ def fold_batch_norms(model: nn.Module, layer: str, inputs: Tensor) -> int:
         for chosen in (pairs, plain):  # a convolution of its own kind may do more to its weights than convolve
             undo = [_fold(model, *pair) for pair in chosen]
             after = Split(model, layer)(inputs, "none")
-            if all(_agree(one, other) for one, other in zip(before, after, strict=True)):
+            if all(agree(one, other) for one, other in zip(before, after, strict=True)):
                 return len(chosen)
             for was in undo:
                 was.convolution.weight, was.convolution.bias = was.weight, was.bias
@@ -112,5 +112,6 @@ def _fold(model: nn.Module, convolution_name: str, norm_name: str) -> _Undo:
     return undo
 
 
-def _agree(before: Tensor, after: Tensor) -> bool:
+def agree(before: Tensor, after: Tensor) -> bool:
+    """Whether two results are the same but for rounding in float32."""
     return bool((before - after).norm() <= _AGREEMENT * before.norm())

@@ -50,7 +50,7 @@ class Network:
         layer: dotted module name.
         score: what is differentiated, logit or probability.
         confidence: what a probability is, softmax or sigmoid.
-        precision: fp32, or the dtype that autocast computes in.
+        precision: fp32 or tf32, as whoever runs this has set torch, or the dtype that autocast computes in.
 
     Raises:
         LayerError: the model has no such layer.
@@ -193,7 +193,7 @@ class Network:
         return inputs.contiguous(memory_format=self._memory_format)
 
     def _arithmetic(self, inputs: Tensor) -> AbstractContextManager[object]:
-        if self._precision == "fp32":
+        if self._precision not in DTYPES:
             return nullcontext()
         return torch.autocast(inputs.device.type, dtype=DTYPES[self._precision])
 

@@ -173,7 +173,9 @@ class AuditConfig(BaseModel):
         le=86_400,
     )
 
-    precision: PrecisionName = _flag("fp32", "arithmetic of the network")
+    precision: PrecisionName = _flag(
+        "fp32", "arithmetic of the network; tf32: fp32, but rounded in convolutions on GPUs that are faster so"
+    )
     heatmap_dtype: HeatmapDtype = _flag("float32", "how maps are stored")
     batch_size: int | None = _flag(
         None,

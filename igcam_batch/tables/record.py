@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from igcam_batch.errors import InputError
 from igcam_batch.images import Recipe
 from igcam_batch.storage import Store
+from igcam_batch.version import VERSION
 
 RUN_FILE = "run.json"
 ANEW = "audit anew into another OUTPUT"
 """The way out for a command that only reads a run which this version cannot read."""
-_LIBRARIES = ("igcam-batch", "ray", "torch", "torchvision", "timm", "pyarrow", "numpy", "pillow")
+_LIBRARIES = ("ray", "torch", "torchvision", "timm", "pyarrow", "numpy", "pillow")
 
 
 class ModelRecord(BaseModel):
@@ -68,7 +69,8 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of what computes the tables."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+    own = {"python": platform.python_version(), "igcam-batch": VERSION}  # which need not be installed to run
+    return own | {name: version(name) for name in _LIBRARIES}
 
 
 def read_record(store: Store, way_out: str = ANEW) -> RunRecord | None:

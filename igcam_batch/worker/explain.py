@@ -16,8 +16,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from igcam_batch.attribution.deferred import defer_convolutions
 from igcam_batch.attribution.explainer import Explainer
 from igcam_batch.attribution.fusion import fold_batch_norms
+from igcam_batch.attribution.kernels import kernel_on
 from igcam_batch.attribution.memory import is_out_of_memory
 from igcam_batch.attribution.network import DTYPES
 from igcam_batch.attribution.precision import prepare_for_half_precision
@@ -42,7 +44,7 @@ from igcam_batch.tables import (
 from igcam_batch.tables.plan import plan_file
 from igcam_batch.worker.batch_size import automatic_batch_size
 from igcam_batch.worker.decoded import DecodedShard
-from igcam_batch.worker.device import check_precision, crowd, give_back, is_lost, keep_to_share
+from igcam_batch.worker.device import allow_tf32, check_precision, crowd, give_back, is_lost, keep_to_share
 from igcam_batch.worker.outcome import Outcome
 from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.scoring import ExplainedBatch, Explanations, Rows, Scorer
@@ -149,6 +151,7 @@ class ShardExplainer:
         """The model, ready on its device."""
         config = self._config
         check_precision(self._device, config.precision)
+        allow_tf32(self._device, config.precision != "fp32")
         keep_to_share(self._device, self._share)
         model = load_model(config)
         if sha256 is not None and model.sha256 != sha256:
@@ -162,7 +165,9 @@ class ShardExplainer:
         self._preprocess = Preprocess(model.recipe, self._device)
         probe = torch.randn(1, 3, *self._size, generator=torch.Generator().manual_seed(0), device="cpu")
         fold_batch_norms(model.module, model.layer, probe)
-        if config.precision != "fp32":
+        if kernel := kernel_on(self._device, config.precision):
+            defer_convolutions(model.module, model.layer, probe, kernel)
+        if config.precision in DTYPES:
             prepare_for_half_precision(model.module, DTYPES[config.precision])
         self._explainer = Explainer(
             model.module.to(self._device).to(memory_format=torch.channels_last),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from igcam_batch.errors import InputError
-from igcam_batch.worker.device import check_precision, crowd, keep_to_share
+from igcam_batch.worker.device import allow_tf32, check_precision, crowd, keep_to_share
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 GIB = 2**30
@@ -48,3 +48,13 @@ def test_a_process_keeps_to_its_part_of_a_gpu_and_one_that_has_it_alone_to_none(
     assert not kept
     keep_to_share(GPU, 0.5)
     assert kept == [0.5]
+
+
+def test_float32_keeps_all_its_bits_on_a_gpu_unless_rounding_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as torch begins
+    allow_tf32(CPU, False)
+    assert torch.backends.cudnn.allow_tf32
+    allow_tf32(GPU, False)
+    assert not torch.backends.cudnn.allow_tf32
+    allow_tf32(GPU, True)
+    assert torch.backends.cudnn.allow_tf32

@@ -14,6 +14,7 @@ from factories import SmallCnn
 
 from igcam_batch import read_failures, read_heatmaps, read_scores
 from igcam_batch.attribution.explainer import Explainer, Prediction
+from igcam_batch.attribution.kernels import by_torch
 from igcam_batch.attribution.split import Split
 from igcam_batch.audit.trouble import Trouble
 from igcam_batch.config import load_config
@@ -24,6 +25,7 @@ from igcam_batch.sources.folder import folder_rows
 from igcam_batch.storage import open_store
 from igcam_batch.tables import Piece
 from igcam_batch.tables.plan import write_plan
+from igcam_batch.worker import explain
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer, ShardTables
 from igcam_batch.worker.read import read_shard
@@ -222,6 +224,26 @@ def test_scores_are_put_last(make: Make, tmp_path: Path, monkeypatch: pytest.Mon
         explainer(decoded)
     assert (tmp_path / "out" / "heatmaps" / "part-000000.parquet").exists()
     assert not (tmp_path / "out" / "scores").exists()
+
+
+def test_where_a_device_has_a_kernel_convolutions_are_computed_by_it_to_the_same_tables(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"method": list(METHODS), "metric": ["drop", "increase"], "model": "factories:small_cnn", "steps": 3}
+    plain, decoded = make("plain", **settings)
+    used = 0
+
+    def kernel(convolution: torch.nn.Conv2d, x: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
+        nonlocal used
+        used += 1
+        return by_torch(convolution, x, z)
+
+    monkeypatch.setattr(explain, "kernel_on", lambda _device, _precision: kernel)
+    deferring, _ = make("deferring", **settings)
+    assert not used  # what follows what is found without it
+    found = deferring.tables(decoded)
+    assert used
+    assert found.scores.equals(plain.tables(decoded).scores)
 
 
 def test_rows_of_scores_and_heatmaps_stand_in_the_same_order(make: Make, tmp_path: Path) -> None:

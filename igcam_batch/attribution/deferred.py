@@ -1,0 +1,238 @@
+"""Convolutions that are not computed before it is known what becomes of them.
+
+A CNN on a GPU spends half its time in carrying maps to and from memory for a bias, an addition or a ReLU each. cuDNN
+does all of these within the convolution, if it is told of them. So a convolution gives a tensor that is only promised;
+an addition is noted on it; a ReLU has everything computed in one kernel; anything else has it computed as ever. The
+network stays the modules that it is, with their names and hooks, and no graph of it is needed.
+
+A gradient through such a kernel does not exist: what wants one is computed as ever, at once.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from igcam_batch.attribution.frozen import frozen
+from igcam_batch.attribution.fusion import agree
+from igcam_batch.attribution.kernels import Kernel, by_torch, convolved
+from igcam_batch.attribution.layer_names import LayerName
+from igcam_batch.attribution.split import Split
+
+logger = logging.getLogger(__name__)
+
+
+def defer_convolutions(model: nn.Module, layer: str, inputs: Tensor, kernel: Kernel) -> int:
+    """Have every convolution that a ReLU follows, with an addition in between or not, computed together with these.
+
+    Args:
+        model: a classifier in eval mode, float32; it may be moved to another device and dtype later.
+        layer: the layer that is explained; its output stays what it was.
+        inputs: (B, 3, H, W), a forward pass of which shows what follows what, and that nothing has changed.
+        kernel: computes them, from then on. The pass does without it.
+
+    Returns:
+        how many; 0 also where that would change what the network computes.
+    """
+    if LayerName.parse(layer).at_input:
+        return 0  # such a map is found by counting functions
+    helped: dict[nn.Conv2d, None] = {}
+
+    def tried(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        helped[convolution] = None
+        return by_torch(convolution, x, z)
+
+    waiting = [module for module in model.modules() if isinstance(module, nn.Conv2d) and _can_wait(module)]
+    with frozen(model):
+        before = Split(model, layer)(inputs, "none")
+        for module in waiting:
+            module.forward = partial(_promised, module, tried)  # type: ignore[method-assign]
+        try:
+            after = Split(model, layer)(inputs, "none")
+            if not all(agree(one, other) for one, other in zip(before, after, strict=True)):
+                helped.clear()
+        except Exception as error:  # a user's model may do anything with a tensor
+            logger.info("convolutions are not deferred: %s", error)
+            helped.clear()
+        finally:
+            for module in waiting:
+                del module.forward
+    for module in helped:
+        module.forward = partial(_promised, module, _Willing(kernel))  # type: ignore[method-assign]
+    return len(helped)
+
+
+def _can_wait(convolution: nn.Conv2d) -> bool:
+    """Kinds of their own may do more than convolve; depthwise ones have kernels to which nothing can be added."""
+    return (
+        type(convolution) is nn.Conv2d
+        and "forward" not in vars(convolution)
+        and convolution.groups == 1
+        and convolution.padding_mode == "zeros"
+        and not isinstance(convolution.padding, str)
+    )
+
+
+class _Willing:
+    """A kernel, or what does the same anywhere, once there turns out to be none for a convolution."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def __call__(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        """ReLU(conv(x) + z)."""
+        try:
+            return self._kernel(convolution, x, z)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            found = by_torch(convolution, x, z)  # fails, too, where cuDNN finds no memory, or the device is lost
+            logger.warning("a convolution and what follows it are computed one by one: %s", error)
+            self._kernel = by_torch
+            return found
+
+
+def _promised(convolution: nn.Conv2d, kernel: Kernel, x: Tensor) -> Tensor:
+    """A convolution's `forward`."""
+    if x.requires_grad or x.ndim != 4 or x.is_inference():
+        return nn.Conv2d.forward(convolution, x)
+    return _Promised(convolution, kernel, _Operand(_real(x)))
+
+
+class _Operand:
+    """A tensor that stays as it is until it is used."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor, self._version = tensor, tensor._version
+
+    def get(self) -> Tensor:
+        """The tensor; RuntimeError where it was changed."""
+        if self._tensor._version != self._version:
+            raise RuntimeError("what a convolution takes was changed in place between its call and its run")
+        return self._tensor
+
+
+class _Promised(Tensor):
+    """conv(x), or conv(x) + z, that is not computed yet.
+
+    It knows its shape and dtype. Whatever function takes it gets the computed tensor in its place.
+    """
+
+    _convolution: nn.Conv2d
+    _kernel: Kernel
+    _x: _Operand
+    _z: _Operand | None
+    _computed: Tensor | None
+
+    @staticmethod
+    def __new__(
+        cls: type["_Promised"], convolution: nn.Conv2d, kernel: Kernel, x: _Operand, z: _Operand | None = None
+    ) -> "_Promised":
+        found, dtype = x.get(), convolution.weight.dtype
+        shape = _shape(convolution, found)
+        made: _Promised = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=found.device)
+        made._convolution, made._kernel, made._x, made._z, made._computed = convolution, kernel, x, z, None
+        return made
+
+    def computed(self) -> Tensor:
+        """The tensor itself, computed once."""
+        if self._computed is None:
+
+            def plainly(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+                out = convolved(convolution, x)
+                return out if z is None else out.add_(z)
+
+            self._computed = self._by(plainly)
+        return self._computed
+
+    def plus(self, z: Tensor, *, in_place: bool) -> "_Promised | None":
+        """The sum, promised in turn; None where it cannot be."""
+        z = _real(z)
+        fits = z.shape == self.shape and z.dtype == self.dtype and not (z.requires_grad or z.is_inference())
+        if self._computed is not None or self._z is not None or not fits:
+            return None
+        if not in_place:
+            return _Promised(self._convolution, self._kernel, self._x, _Operand(z))
+        self._z = _Operand(z)
+        return self
+
+    def rectified(self, *, in_place: bool) -> Tensor:
+        """ReLU of it, by the kernel."""
+        if self._computed is not None:
+            return self._computed.relu_() if in_place else self._computed.relu()
+        result = self._by(self._kernel)
+        if in_place:
+            self._computed = result
+        return result
+
+    def _by(self, kernel: Kernel) -> Tensor:
+        """What autocast would compute, as its weights are cast already."""
+        x, z = self._x.get(), self._z.get() if self._z else None
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            return kernel(self._convolution, x.to(self._convolution.weight.dtype), z)
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Note what can be computed together with the convolution; else compute it."""
+        kwargs = kwargs or {}
+        if function in _SHOWN:
+            with torch._C.DisableTorchFunctionSubclass():
+                return function(*args, **kwargs)
+        if function in _RELUS and isinstance(args[0], _Promised):
+            return args[0].rectified(in_place=function in _IN_PLACE or kwargs.get("inplace", False))
+        if function in _ADDITIONS and len(args) == 2 and not kwargs and isinstance(args[1], Tensor):
+            in_place = function in _IN_PLACE
+            one, other = args if isinstance(args[0], _Promised) or in_place else args[::-1]
+            if isinstance(one, _Promised) and (promised := one.plus(other, in_place=in_place)) is not None:
+                return promised
+        args, kwargs = _all_real((args, kwargs))
+        return function(*args, **kwargs)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]  # torch's own annotation leaves the function out
+        cls, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Where functions of subclasses are off: compute it."""
+        args, kwargs = _all_real((args, kwargs or {}))
+        return function(*args, **kwargs)
+
+
+_SHOWN = {
+    *(Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__, Tensor.device.__get__),  # type: ignore[attr-defined]
+    *(Tensor.requires_grad.__get__, Tensor.is_cuda.__get__, Tensor.size, Tensor.dim, Tensor.is_inference),  # type: ignore[attr-defined]
+}
+_RELUS = {F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
+_ADDITIONS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__, Tensor.add_, Tensor.__iadd__}
+_IN_PLACE = {torch.relu_, Tensor.relu_, Tensor.add_, Tensor.__iadd__}
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return tensor.computed() if isinstance(tensor, _Promised) else tensor
+
+
+def _all_real(values: Any) -> Any:
+    return pytree.tree_map_only(_Promised, _Promised.computed, values)
+
+
+def _shape(convolution: nn.Conv2d, x: Tensor) -> tuple[int, int, int, int]:
+    """Of its output."""
+    assert not isinstance(convolution.padding, str)
+    rows, columns = (
+        (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        for size, padding, dilation, kernel, stride in zip(
+            x.shape[2:],
+            convolution.padding,
+            convolution.dilation,
+            convolution.kernel_size,
+            convolution.stride,
+            strict=True,
+        )
+    )
+    return x.shape[0], convolution.out_channels, rows, columns
