@@ -16,14 +16,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from igcam_batch.attribution.deferred import defer_convolutions
 from igcam_batch.attribution.explainer import Explainer
-from igcam_batch.attribution.fusion import fold_batch_norms
-from igcam_batch.attribution.kernels import kernel_on
 from igcam_batch.attribution.memory import is_out_of_memory
-from igcam_batch.attribution.network import DTYPES
-from igcam_batch.attribution.precision import prepare_for_half_precision
 from igcam_batch.attribution.quadrature import RULES, Adaptive
+from igcam_batch.attribution.ready import make_ready
 from igcam_batch.config import AuditConfig
 from igcam_batch.errors import one_line_with_kind
 from igcam_batch.metrics.stability import Shift, shifted, shifts
@@ -164,13 +160,8 @@ class ShardExplainer:
         self._size = (model.recipe.size, model.recipe.size)
         self._preprocess = Preprocess(model.recipe, self._device)
         probe = torch.randn(1, 3, *self._size, generator=torch.Generator().manual_seed(0), device="cpu")
-        fold_batch_norms(model.module, model.layer, probe)
-        if kernel := kernel_on(self._device, config.precision):
-            defer_convolutions(model.module, model.layer, probe, kernel)
-        if config.precision in DTYPES:
-            prepare_for_half_precision(model.module, DTYPES[config.precision])
         self._explainer = Explainer(
-            model.module.to(self._device).to(memory_format=torch.channels_last),
+            make_ready(model.module, model.layer, probe, self._device, config.precision),
             model.layer,
             methods=config.method,
             along=RULES[config.rule](config.steps) if config.tolerance is None else Adaptive(config.tolerance),

@@ -13,7 +13,7 @@ from benchmarks.peers import (
     pytorch_grad_cam,
     torchcam_grad_cam,
 )
-from benchmarks.subjects import DEVICE, Subject
+from benchmarks.subjects import DEVICE, PRECISIONS, Subject
 from benchmarks.timing import Contender
 from igcam_batch.attribution.explainer import default_batch_size
 from igcam_batch.attribution.network import confidences
@@ -21,6 +21,7 @@ from igcam_batch.attribution.quadrature import Quadrature, gauss_lobatto, rieman
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.metrics.evaluate import Explained, evaluate
 from igcam_batch.names import PAPER_METRICS, MethodName, PrecisionName
+from igcam_batch.worker.device import allow_tf32
 
 _THERE_AND_BACK = 4  # forward passes that forward and backward cost, to plan by
 _INTEGRATED: list[MethodName] = ["integrated-grad-cam"]
@@ -75,14 +76,14 @@ def contenders(
         quick: leave out what takes m passes forward and back, but for the authors' algorithm at the first m.
     """
     found: list[Contender] = []
+    exact = subject.ready("fp32")
     for m in steps:
-        found.append(Contender(floor(m), lambda n, m=m: forwards(subject.ours, images[:n], m), m, m, exact=True))  # type: ignore[misc]
-        found.append(_ours(subject, images, targets[:, :1], ours(m), riemann(m), m, authors(m)))
-        found.append(
-            _ours(subject, images, targets[:, :1], ours(m, "bf16"), riemann(m), m, authors(m), precision="bf16")
-        )
+        found.append(Contender(floor(m), lambda n, m=m: forwards(exact, images[:n], m), m, m, exact=True))  # type: ignore[misc]
+        for precision in PRECISIONS:
+            label = ours(m) if precision == "fp32" else ours(m, precision)
+            found.append(_ours(subject, images, targets[:, :1], label, riemann(m), m, authors(m), precision=precision))
     m = steps[0]
-    if subject.folded:
+    if subject.folds:
         found.append(
             Contender(
                 f"plain forward x {m}, norms not folded",
@@ -131,6 +132,13 @@ def _ours(
     middle[:, side // 4 : -(side // 4), side // 4 : -(side // 4)] = True
 
     def run(n: int) -> None:
+        allow_tf32(DEVICE, precision != "fp32")
+        try:
+            explain(n)
+        finally:
+            allow_tf32(DEVICE, False)  # to the others, who compute in fp32
+
+    def explain(n: int) -> None:
         prediction = explainer.predict(images[:n])
         found = explainer.explain(prediction, targets[:n])
         if metrics:

@@ -10,6 +10,7 @@ from benchmarks.goals import Goal, goals_of_speed
 from benchmarks.sheet import console, machine, said, show, write_json
 from benchmarks.subjects import DEVICE, MODELS, Subject
 from benchmarks.timing import Timed, interleaved, timed
+from igcam_batch.worker.device import allow_tf32
 
 _LONGEST = 4.0
 _TARGETS = 5
@@ -33,10 +34,12 @@ def engine(
     """Time a map of each kind for an image of 224 x 224: ours, its floor, and what others would run instead.
 
     Contenders take turns, round after round, and ratios are medians of those within a round. What would take longer
-    than `--seconds` gets fewer images, down to one; a peer that takes longer with one is measured once.
+    than `--seconds` gets fewer images, down to one; a peer that takes longer with one is measured once. Peers and floor
+    compute in fp32, which on GPUs keeps the bits that torch would round away.
     """
     measured_on = machine()
     console.print(f"{said(measured_on)}; random images in batches of {images}, median of {rounds} rounds\n")
+    allow_tf32(DEVICE, False)
     results = {}
     for name in names or MODELS:
         found, goals = _measure(Subject.of(name), images, steps, rounds, seconds, quick=quick)
@@ -59,8 +62,8 @@ def _measure(
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, 3, 224, 224, generator=generator).to(DEVICE)
     targets = torch.arange(count, device=DEVICE).unsqueeze(1) * _TARGETS + torch.arange(_TARGETS, device=DEVICE)
-    forwards(subject.ours, images, 1)
-    forward = timed(lambda: forwards(subject.ours, images, 1)) / count
+    forwards(subject.ready("fp32"), images, 1)
+    forward = timed(lambda: forwards(subject.ready("fp32"), images, 1)) / count
     found = interleaved(contenders(subject, images, targets, steps, quick=quick), count, rounds, seconds, forward)
     return found, goals_of_speed(found, steps)
 

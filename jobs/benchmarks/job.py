@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import click
 from PIL import Image
@@ -15,7 +16,7 @@ from PIL import Image
 from benchmarks.alone import Way, engine_alone, worker_alone
 from benchmarks.goals import Goal
 from benchmarks.sheet import console, machine, said, show, write_json
-from benchmarks.subjects import DEVICE, MODELS
+from benchmarks.subjects import DEVICE, MODELS, PRECISIONS
 from igcam_batch.attribution.explainer import default_batch_size
 from igcam_batch.demo.photographs import write_photographs
 from igcam_batch.names import MethodName, PrecisionName, RuleName
@@ -81,7 +82,7 @@ _HEADERS = [
 @click.option("--model", "name", default="efficientnet-lite0", show_default=True, type=click.Choice(list(MODELS)))
 @click.option("--images", "counts", multiple=True, default=(250,), show_default=True, type=click.IntRange(2))
 @click.option("--steps", default=50, show_default=True, type=click.IntRange(1))
-@click.option("--precision", default="fp32", show_default=True, type=click.Choice(["fp32", "bf16"]))
+@click.option("--precision", default="fp32", show_default=True, type=click.Choice(get_args(PrecisionName)))
 @click.option("--seconds", default=10.0, show_default=True, help="that each pace of what is alone is measured for")
 @click.option(
     "--price",
@@ -196,11 +197,10 @@ def _ways(steps: int) -> dict[str, Way]:
         (f"Integrated Grad-CAM, gauss-lobatto {nodes}", "integrated-grad-cam", "gauss-lobatto", nodes),
         (f"Integrated Grad-CAM, riemann {steps}", "integrated-grad-cam", "riemann", steps),
     ]
-    precisions: tuple[PrecisionName, ...] = ("fp32", "bf16")
     return {
         f"{label}, {precision}": (method, rule, count, precision)
         for label, method, rule, count in methods
-        for precision in precisions
+        for precision in PRECISIONS
     }
 
 

@@ -13,12 +13,13 @@ from benchmarks.peers import authors_algorithm
 from benchmarks.photographs import read_photographs
 from benchmarks.settings import Bench, Explanations, Setting, parsed, relative_errors, shapes
 from benchmarks.sheet import machine, said, show, write_json
-from benchmarks.subjects import Subject
+from benchmarks.subjects import DEVICE, Subject
 from benchmarks.timing import timed
 from igcam_batch.attribution.explainer import Explainer
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.metrics.faithfulness import highest_pixels
 from igcam_batch.names import PAPER_METRICS, ScoreName
+from igcam_batch.worker.device import allow_tf32
 
 MODEL = "efficientnet-lite0"
 SETTINGS = (
@@ -121,6 +122,7 @@ def rules(
     `--photographs`. EBPG and Bbox take all boxes of a photograph, where it has some, as the object.
     """
     settings = parsed(texts)
+    allow_tf32(DEVICE, False)
     subject = Subject.of(MODEL)
     photographs = read_photographs(subject.recipe, directories)
     bench = Bench(subject, photographs, score)

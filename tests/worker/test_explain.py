@@ -13,6 +13,7 @@ import torch
 from factories import SmallCnn
 
 from igcam_batch import read_failures, read_heatmaps, read_scores
+from igcam_batch.attribution import ready
 from igcam_batch.attribution.explainer import Explainer, Prediction
 from igcam_batch.attribution.kernels import by_torch
 from igcam_batch.attribution.split import Split
@@ -25,7 +26,6 @@ from igcam_batch.sources.folder import folder_rows
 from igcam_batch.storage import open_store
 from igcam_batch.tables import Piece
 from igcam_batch.tables.plan import write_plan
-from igcam_batch.worker import explain
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.explain import ShardExplainer, ShardTables
 from igcam_batch.worker.read import read_shard
@@ -238,7 +238,7 @@ def test_where_a_device_has_a_kernel_convolutions_are_computed_by_it_to_the_same
         used += 1
         return by_torch(convolution, x, z)
 
-    monkeypatch.setattr(explain, "kernel_on", lambda _device, _precision: kernel)
+    monkeypatch.setattr(ready, "kernel_on", lambda _device, _precision: kernel)
     deferring, _ = make("deferring", **settings)
     assert not used  # what follows what is found without it
     found = deferring.tables(decoded)
