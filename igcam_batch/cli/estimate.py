@@ -20,7 +20,8 @@ def lines_of(config: AuditConfig, found: Estimate, price: float | None) -> Itera
     if found.remaining < found.images:
         yield f"{config.output} holds this run; {found.remaining:,} of the images remain"
     along = f"--tolerance {config.tolerance:g}" if config.tolerance else f"--rule {config.rule} --steps {config.steps}"
-    yield f"{config.model}, layer {found.layer}: {', '.join(config.method)}, {along}, {config.precision}"
+    precision = "fp32" if config.precision == "tf32" and not found.replicas.gpus else config.precision  # on CPUs
+    yield f"{config.model}, layer {found.layer}: {', '.join(config.method)}, {along}, {precision}"
     if found.sample is None:
         yield f"{found.replicas}; nothing was explained"
     else:

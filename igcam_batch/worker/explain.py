@@ -282,7 +282,7 @@ class ShardExplainer:
             return []
 
     def _not_finite(self, what: str) -> str:
-        remedy = "; --precision fp32 has a wider range" if self._config.precision == "fp16" else ""
+        remedy = "; bf16 and tf32 have a wider range" if self._config.precision == "fp16" else ""
         return f"the model gives a {what} that is NaN or infinite{remedy}"
 
     def _heatmaps(self, tables: Rows) -> pa.Table:

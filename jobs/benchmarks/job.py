@@ -82,7 +82,7 @@ _HEADERS = [
 @click.option("--model", "name", default="efficientnet-lite0", show_default=True, type=click.Choice(list(MODELS)))
 @click.option("--images", "counts", multiple=True, default=(250,), show_default=True, type=click.IntRange(2))
 @click.option("--steps", default=50, show_default=True, type=click.IntRange(1))
-@click.option("--precision", default="fp32", show_default=True, type=click.Choice(get_args(PrecisionName)))
+@click.option("--precision", default="tf32", show_default=True, type=click.Choice(get_args(PrecisionName)))
 @click.option("--seconds", default=10.0, show_default=True, help="that each pace of what is alone is measured for")
 @click.option(
     "--price",

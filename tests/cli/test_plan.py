@@ -131,7 +131,7 @@ def test_time_cost_and_size_follow_from_what_was_measured() -> None:
     found = Estimate(1_281_167, "imagefolder", 1_281_167, 1024, "layer4", replicas, cpus=2, sample=sample)
     assert list(lines_of(config, found, price=2.0)) == [
         "1,281,167 images in 1,252 shards of 1,024, --layout imagefolder",
-        "torchvision:resnet50, layer layer4: integrated-grad-cam, --rule riemann --steps 50, fp32",
+        "torchvision:resnet50, layer layer4: integrated-grad-cam, --rule riemann --steps 50, tf32",
         "measured on 8 images: 20.0 images/s on a worker, 50.0 images/s decoded on a CPU",
         "2 to 8 workers, 1 GPU each: about 2 h 13 min to 8 h 53 min; 17.8 worker-hours",  # 1281167 x 0.05 s
         "at 2 for a worker-hour: about 35.59",
