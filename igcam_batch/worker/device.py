@@ -23,8 +23,8 @@ def check_precision(device: torch.device, precision: PrecisionName) -> None:
 def allow_tf32(device: torch.device, allowed: bool) -> None:
     """Whether this process's convolutions in float32 may round their factors to TF32's ten bits, as PyTorch lets them.
 
-    Integrated Grad-CAM's maps are then off by 6e-4, relative (EfficientNet-Lite0, H200); without, a ResNet-50 takes three
-    times as long there.
+    Integrated Grad-CAM's maps are then off by 6e-4, relative (EfficientNet-Lite0, H200); without, a ResNet-50 takes
+    three times as long there.
     """
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = allowed
