@@ -25,6 +25,7 @@ from igcam_batch.attribution.layer_names import LayerName
 from igcam_batch.attribution.split import Split
 
 logger = logging.getLogger(__name__)
+_REFUSALS = 3  # of a kernel, after which it is not asked again
 
 
 def defer_convolutions(model: nn.Module, layer: str, inputs: Tensor, kernel: Kernel) -> int:
@@ -83,18 +84,38 @@ class _Willing:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._refusals = 0
+        self._sound: set[torch.Size] = set()
 
     def __call__(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
         """ReLU(conv(x) + z)."""
         try:
+            if z is None and x.shape not in self._sound:
+                return self._on_dirty_memory(convolution, x)
             return self._kernel(convolution, x, z)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            found = by_torch(convolution, x, z)  # fails, too, where cuDNN finds no memory, or the device is lost
-            logger.warning("a convolution and what follows it are computed one by one: %s", error)
-            self._kernel = by_torch
+            found = by_torch(convolution, x, z)  # fails, too, where there is no memory, or the device is lost
+            self._refusals += 1
+            if self._refusals == _REFUSALS:  # before, memory may have been short: cuDNN says the same then
+                self._give_up(error)
             return found
+
+    def _on_dirty_memory(self, convolution: nn.Conv2d, x: Tensor) -> Tensor:
+        """The first time with a shape: torch has cuDNN add 0 times what is in its result's memory, which may be NaN."""
+        expected = by_torch(convolution, x, None)
+        torch.full_like(expected, torch.nan)  # is freed, and what is as large is put in its place
+        found = self._kernel(convolution, x, None)
+        if found.isnan().any() and not expected.isnan().any():
+            self._give_up("it adds what was in memory")
+            return expected
+        self._sound.add(x.shape)
+        return found
+
+    def _give_up(self, why: object) -> None:
+        logger.warning("a convolution and what follows it are computed one by one from now on: %s", why)
+        self._kernel = by_torch
 
 
 def _promised(convolution: nn.Conv2d, kernel: Kernel, x: Tensor) -> Tensor:

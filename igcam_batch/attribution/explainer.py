@@ -103,6 +103,7 @@ class Explainer:
         self._along = along
         self._baselines = baselines
         self._activations_of_constants: dict[int, Tensor] = {}
+        self._noises: dict[tuple[int, ...], Tensor] = {}
         self.batch_size = batch_size
 
     def predict(self, images: Tensor) -> Prediction:
@@ -201,8 +202,7 @@ class Explainer:
     def _over_noise(self, method: OverNoise, prediction: Prediction, targets: Tensor) -> Tensor:
         """Means of g, g² and g³ over noisy copies. Every image meets the same noise, whatever batch it is in."""
         images = prediction.images
-        generator = torch.Generator().manual_seed(_NOISE_SEED)
-        noise = torch.randn(method.copies, 1, *images.shape[1:], generator=generator, device="cpu").to(images)
+        noise = self._noise(method.copies, images)
         spread = method.spread * (images.flatten(1).amax(1) - images.flatten(1).amin(1))
         moments: list[Tensor] = []
         for some in noise.split(max(1, self.batch_size // len(images))):
@@ -213,6 +213,15 @@ class Explainer:
             moments = [total + power for total, power in zip(moments, powers, strict=True)] if moments else powers
         first, second, third = moments
         return method.cam(prediction.made.activations.detach(), first, second, third)
+
+    def _noise(self, copies: int, images: Tensor) -> Tensor:
+        """(copies, 1, 3, H, W), drawn once."""
+        key = (copies, *images.shape[1:])
+        if key not in self._noises:
+            generator = torch.Generator().manual_seed(_NOISE_SEED)
+            drawn = torch.randn(copies, 1, *images.shape[1:], generator=generator, device="cpu")
+            self._noises[key] = drawn.to(images)
+        return self._noises[key]
 
     def _by_perturbation(self, method: ByPerturbation, prediction: Prediction, targets: Tensor) -> Tensor:
         activations = prediction.made.activations.detach()

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from igcam_batch.names import PrecisionName
 
+_AMPERE = (8, 0)
+
 Kernel = Callable[[nn.Conv2d, Tensor, Tensor | None], Tensor]
 """A convolution, its input (n, N, H, W) of its weights' dtype and what is added to its output, if anything:
 ReLU(conv(x) + z), (n, M, u, v). RuntimeError where there is no such kernel."""
@@ -19,7 +21,11 @@ def kernel_on(device: torch.device, precision: PrecisionName) -> Kernel | None:
     On an H200, ResNet-50 gives 1.8 times as many images in TF32 by it, and 1.9 to 2.0 times in half precision; on CPUs
     torch's, which does the same, gains 0 to 4 %.
     """
-    return by_cudnn if device.type == "cuda" and torch.version.cuda and precision != "fp32" else None
+    if device.type != "cuda" or not torch.version.cuda or precision == "fp32":
+        return None
+    if precision == "tf32" and torch.cuda.get_device_capability(device) < _AMPERE:
+        return None  # it is fp32 there
+    return by_cudnn
 
 
 def by_torch(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:

@@ -25,7 +25,8 @@ from igcam_batch.audit.watch import Moment, Watch, watching
 from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
-_IN_STARTING, _OF_A_DEVICE = "raised in its creation task", re.compile("CUDA|cuDNN|CUBLAS|out of memory")
+_IN_STARTING = "raised in its creation task"
+_OF_A_DEVICE = re.compile("CUDA|cuDNN|CUBLAS|out of memory|has no such arithmetic")  # others may do
 _STARTS = 3  # that fail, for each replica, with none that works in between: then the run ends
 _MOST_ROWS = 4096  # that wait for decoding; so that each task has some pieces where there are more of them
 _DECODE_RETRIES = 1  # where its process dies; also how often what a lost node held is decoded anew

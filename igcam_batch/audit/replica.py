@@ -32,12 +32,14 @@ class Replica:
         pid: of the process.
         device: cuda or cpu.
         gpu: CUDA_VISIBLE_DEVICES as the process saw it, or '' without a GPU.
+        card: what kind of GPU that is, as its driver says, or '' on CPUs.
     """
 
     node: str
     pid: int
     device: str
     gpu: str
+    card: str = ""
 
     def warning(self) -> str:
         """What is odd about it, and mostly about others like it, for the person who waits; '' where nothing is."""
@@ -120,7 +122,8 @@ class ExplainShards:
     def __init__(self, work: Work, gpus: float, threads: int | None) -> None:
         device, self._explain = set_up(work, gpus, threads)
         pinned = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus > 0 else ""
-        self._replica = Replica(socket.gethostname(), os.getpid(), device, pinned)
+        card = torch.cuda.get_device_name() if device == "cuda" else ""
+        self._replica = Replica(socket.gethostname(), os.getpid(), device, pinned, card)
         settings = work.settings()
         self._output, self._plan = open_store(settings.output), work.plan
         self._metrics = ReplicaMetrics(settings.output)

@@ -22,7 +22,7 @@ def highest_pixels(maps: Tensor, share: float = KEPT_SHARE) -> Tensor:
     """
     flat = maps.flatten(-2)
     count = max(1, round(share * flat.shape[-1]))
-    threshold = flat.topk(count, dim=-1).values[..., -1:]
+    threshold = flat.topk(count, dim=-1, sorted=False).values.amin(-1, keepdim=True)
     above, level = flat > threshold, flat == threshold
     places = count - above.sum(-1, keepdim=True)
     kept = above | (level & (level.cumsum(-1) <= places))

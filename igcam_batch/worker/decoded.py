@@ -1,6 +1,6 @@
 """A shard, or a piece of one, between decoding, on a CPU, and explanation, on a GPU."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -41,6 +41,11 @@ class DecodedShard:
         pixels = np.frombuffer(row["pixels"], dtype=np.uint8).reshape(-1, 3, size, size)
         piece = Piece(**{field.name: row[field.name] for field in fields(Piece)})
         return cls(piece, from_ipc(row["images"]), pixels, from_ipc(row["failures"]))
+
+    def repeated(self, times: int) -> Self:
+        """The same images so many times."""
+        images, pixels = pa.concat_tables([self.images] * times), np.tile(self.pixels, (times, 1, 1, 1))
+        return replace(self, images=images, pixels=pixels)
 
     @classmethod
     def nothing(cls, piece: Piece) -> Self:

@@ -20,14 +20,18 @@ def check_precision(device: torch.device, precision: PrecisionName) -> None:
         )
 
 
-def allow_tf32(device: torch.device, allowed: bool) -> None:
-    """Whether this process's convolutions in float32 may round their factors to TF32's ten bits, as PyTorch lets them.
+def settle_arithmetic(device: torch.device, precision: PrecisionName) -> None:
+    """Have this process compute as `precision` says, whatever a model's code has set meanwhile.
 
-    Integrated Grad-CAM's maps are then off by 6e-4, relative (EfficientNet-Lite0, H200); without, a ResNet-50 takes
-    three times as long there.
+    Unless that is fp32, convolutions in float32 may round their factors to TF32's ten bits, as PyTorch lets them: maps
+    of Integrated Grad-CAM are then off by 6e-4, relative (EfficientNet-Lite0, H200); without, a ResNet-50 takes 3.4 times
+    as long there. What makes maps of activations never rounds so. Algorithms are not chosen by their times, as the same
+    images would come out otherwise from run to run.
     """
     if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        torch.backends.cudnn.benchmark = False
+        torch.set_float32_matmul_precision("highest")
 
 
 def keep_to_share(device: torch.device, share: float) -> None:

@@ -40,7 +40,7 @@ from igcam_batch.tables import (
 from igcam_batch.tables.plan import plan_file
 from igcam_batch.worker.batch_size import automatic_batch_size
 from igcam_batch.worker.decoded import DecodedShard
-from igcam_batch.worker.device import allow_tf32, check_precision, crowd, give_back, is_lost, keep_to_share
+from igcam_batch.worker.device import check_precision, crowd, give_back, is_lost, keep_to_share, settle_arithmetic
 from igcam_batch.worker.outcome import Outcome
 from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.scoring import ExplainedBatch, Explanations, Rows, Scorer
@@ -126,6 +126,11 @@ class ShardExplainer:
         reason = failures["error"][0].as_py() if len(failures) else ""
         return Outcome(piece, len(failures), len(tables.scores), tables.seconds, reason)
 
+    @property
+    def batch_size(self) -> int:
+        """Images that it explains at a time."""
+        return self._batch_size
+
     def tables(self, decoded: DecodedShard) -> ShardTables:
         """The tables of some images, which are put nowhere."""
         rows, seconds = self._device_thread.submit(self._timed, decoded).result()
@@ -147,9 +152,9 @@ class ShardExplainer:
         """The model, ready on its device."""
         config = self._config
         check_precision(self._device, config.precision)
-        allow_tf32(self._device, config.precision != "fp32")
         keep_to_share(self._device, self._share)
         model = load_model(config)
+        settle_arithmetic(self._device, config.precision)
         if sha256 is not None and model.sha256 != sha256:
             raise RuntimeError(
                 f"{config.model} has other weights here (sha256 {model.sha256[:12]}) than where the audit was planned "
@@ -181,15 +186,20 @@ class ShardExplainer:
         self._scorer = Scorer(config, model, self._classes, self._explainer, self._preprocess)
 
     def _timed(self, decoded: DecodedShard) -> tuple[Rows, float]:
-        """What some images came to, and the seconds that took."""
+        """What some images came to, and the seconds that took. Where the device is lost, this process ends."""
         started = time.perf_counter()
-        return self._explain(decoded), time.perf_counter() - started
+        try:
+            return self._explain(decoded), time.perf_counter() - started
+        except RuntimeError as error:
+            self._end_if_lost(error)
+            raise
 
     def _explain(self, decoded: DecodedShard) -> Rows:
-        """Batch by batch; where memory does not suffice, in smaller batches from there on.
+        """Batch by batch; where memory does not suffice, in smaller batches to the shard's end, and then larger ones.
 
         The images of a batch that raises an exception are explained again one by one, so that it costs its cause alone.
         """
+        self._explainer.batch_size = min(self._batch_size, 2 * self._explainer.batch_size)
         tables = Rows()
         rows = decoded.images.to_pylist()
         start = 0
@@ -200,10 +210,8 @@ class ShardExplainer:
             try:
                 part = self._explain_batch(decoded.pixels[batch], rows[batch])
             except Exception as error:  # a user's model may raise anything
+                self._end_if_lost(error)  # which libraries may also take for a lack of memory
                 said, short = one_line_with_kind(error), is_out_of_memory(error)
-                if not short and is_lost(self._device, error):
-                    logger.critical("%s; this process ends, and another takes the shard", said)
-                    os._exit(1)
             if part is not None:
                 tables.add(part)
                 start = batch.stop
@@ -218,6 +226,12 @@ class ShardExplainer:
                 tables.fail(rows[start], "explain", too_large if short else said)
                 start += 1
         return tables
+
+    def _end_if_lost(self, error: Exception) -> None:
+        """End this process where each further call to the device would fail, too; another takes the shard."""
+        if is_lost(self._device, error):
+            logger.critical("%s; this process ends, and another takes the shard", one_line_with_kind(error))
+            os._exit(1)
 
     def _memory_came_back(self) -> bool:
         """Wait for what others have of the device's memory; False where it is this process's alone, or its share is.
@@ -242,7 +256,9 @@ class ShardExplainer:
         tables = Rows()
         images = self._preprocess(pixels)
         prediction = self._explainer.predict(images)
-        chosen = [self._targets(tables, row, logits) for row, logits in zip(rows, prediction.logits.cpu(), strict=True)]
+        logits = prediction.logits.cpu()
+        finite = logits.isfinite().all(1).tolist()
+        chosen = [self._targets(tables, *of_image) for of_image in zip(rows, logits, finite, strict=True)]
         if not any(chosen):
             return tables
         targets = pad_targets(chosen).to(self._device)
@@ -270,9 +286,9 @@ class ShardExplainer:
             for by in shifts(self._config.shift)
         }
 
-    def _targets(self, tables: Rows, row: Mapping[str, Any], logits: Tensor) -> list[ChosenTarget]:
+    def _targets(self, tables: Rows, row: Mapping[str, Any], logits: Tensor, finite: bool) -> list[ChosenTarget]:
         """The targets of an image; none, and a failure, where there are none to be had."""
-        if not logits.isfinite().all():
+        if not finite:
             tables.fail(row, "explain", self._not_finite("score"))
             return []
         try:

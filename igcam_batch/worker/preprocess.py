@@ -25,14 +25,19 @@ class Preprocess:
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """(n, 3, H, W) uint8 in R, G, B -> the model's input, float32, channels last."""
-        images = torch.from_numpy(np.require(pixels, requirements="W"))
-        if self._device.type == "cuda":
-            images = images.pin_memory()
-        images = images.to(self._device, non_blocking=True)
+        images = self._there(pixels)
         if self._recipe.channel_order == "bgr":
             images = images.flip(1)
         images = (images.float() / (255 / self._recipe.pixel_range) - self._mean) / self._std
         return images.contiguous(memory_format=torch.channels_last)
+
+    def _there(self, pixels: np.ndarray) -> Tensor:
+        """The pixels on the device."""
+        if self._device.type != "cuda":
+            return torch.from_numpy(np.require(pixels, requirements="W"))
+        pinned = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)  # which Python need not wait for
+        pinned.numpy()[...] = pixels
+        return pinned.to(self._device, non_blocking=True)
 
     def baseline(self, image: BaselineImage) -> Baseline:
         """The image without what is explained, in the model's input space: (3, size, size), or a function of images."""

@@ -153,7 +153,7 @@ class Scorer:
             images=images,
             classes=classes,
             confidences=before,
-            objects=self._objects(batch, places).to(device),
+            objects=self._objects(batch, places, device),
             fill=baseline_images(self._fill, images).expand_as(images),
             insertion_start=start,
             of_shifted={by: self._upsampled(found, places) for by, found in batch.of_shifted.items()},
@@ -177,25 +177,30 @@ class Scorer:
             return maps
         return F.adaptive_avg_pool2d(maps.unsqueeze(1), self._map_shape).squeeze(1)
 
-    def _objects(self, batch: ExplainedBatch, places: Sequence[_Place]) -> Tensor:
+    def _objects(self, batch: ExplainedBatch, places: Sequence[_Place], device: torch.device) -> Tensor:
         """(n, H, W) bool: where the targets are, each drawn once for all methods; nowhere, if no metric asks."""
         drawn: dict[tuple[int, int], int] = {}
         order = [drawn.setdefault((b, k), len(drawn)) for b, k, _ in places]
-        objects = torch.zeros(len(drawn), *self._size, dtype=torch.bool)
+        objects = torch.zeros(len(drawn), *self._size, dtype=torch.bool, device=device)
         if not LOCALISATION.isdisjoint(self._config.metric):
-            for (b, k), index in drawn.items():
-                self._draw(objects[index], batch.rows[b], batch.chosen[b][k])
-        return objects[order]
+            found = {index: self._drawn(batch.rows[b], batch.chosen[b][k]) for (b, k), index in drawn.items()}
+            there = {index: where for index, where in found.items() if where is not None}
+            if there:
+                objects[list(there)] = torch.stack(list(there.values())).to(device)
+        return objects if len(order) == len(drawn) else objects[order]
 
-    def _draw(self, where: Tensor, row: Mapping[str, Any], target: ChosenTarget) -> None:
-        """Add the target's objects, by their boxes or their outlines, in the model's input, to (H, W) bool."""
+    def _drawn(self, row: Mapping[str, Any], target: ChosenTarget) -> Tensor | None:
+        """Where the target's boxes or outlines are, in the model's input: (H, W) bool; None where it has none."""
         column = "masks" if self._config.objects == "masks" else "boxes"
+        where: Tensor | None = None
         for found in row[column] or ():
             if self._classes.index(found["label"]) == target.index:
                 if column == "masks":
-                    where |= torch.from_numpy(unpack(found["bits"], self._size))
+                    one = torch.from_numpy(unpack(found["bits"], self._size))
                 else:
-                    where |= box_mask([[found[side] for side in SIDES]], self._size)
+                    one = box_mask([[found[side] for side in SIDES]], self._size)
+                where = one if where is None else where | one
+        return where
 
 
 def _of_places(explanations: Explanations, places: Sequence[_Place], bring: Callable[[Tensor], Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ from igcam_batch.tables.plan import read_plan
 from igcam_batch.tables.record import read_record
 from igcam_batch.worker.allocator import keep_freed_memory
 from igcam_batch.worker.batch_size import automatic_batch_size
-from igcam_batch.worker.device import allow_tf32
+from igcam_batch.worker.device import settle_arithmetic
 from igcam_batch.worker.explain import ShardExplainer
 from igcam_batch.worker.preprocess import Preprocess
 from igcam_batch.worker.read import read_shard
@@ -73,7 +73,7 @@ def _in_a_process(call: Callable[_Taken, _Given], *arguments: _Taken.args, **nam
 
 def _engine(name: str, photographs: list[bytes], steps: int, precision: PrecisionName, seconds: float) -> float:
     _become_a_worker()
-    allow_tf32(DEVICE, precision != "fp32")
+    settle_arithmetic(DEVICE, precision)
     subject = Subject.of(name)
     recipe, black = subject.recipe, subject.black().expand(3, subject.recipe.size, subject.recipe.size)
     explainer = subject.explainer(["integrated-grad-cam"], RULES["riemann"](steps), black, precision)

@@ -21,7 +21,7 @@ from igcam_batch.attribution.quadrature import Quadrature, gauss_lobatto, rieman
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.metrics.evaluate import Explained, evaluate
 from igcam_batch.names import PAPER_METRICS, MethodName, PrecisionName
-from igcam_batch.worker.device import allow_tf32
+from igcam_batch.worker.device import settle_arithmetic
 
 _THERE_AND_BACK = 4  # forward passes that forward and backward cost, to plan by
 _INTEGRATED: list[MethodName] = ["integrated-grad-cam"]
@@ -132,11 +132,11 @@ def _ours(
     middle[:, side // 4 : -(side // 4), side // 4 : -(side // 4)] = True
 
     def run(n: int) -> None:
-        allow_tf32(DEVICE, precision != "fp32")
+        settle_arithmetic(DEVICE, precision)
         try:
             explain(n)
         finally:
-            allow_tf32(DEVICE, False)  # to the others, who compute in fp32
+            settle_arithmetic(DEVICE, "fp32")  # to the others, who compute in fp32
 
     def explain(n: int) -> None:
         prediction = explainer.predict(images[:n])

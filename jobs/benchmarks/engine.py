@@ -10,7 +10,7 @@ from benchmarks.goals import Goal, goals_of_speed
 from benchmarks.sheet import console, machine, said, show, write_json
 from benchmarks.subjects import DEVICE, MODELS, Subject
 from benchmarks.timing import Timed, interleaved, timed
-from igcam_batch.worker.device import allow_tf32
+from igcam_batch.worker.device import settle_arithmetic
 
 _LONGEST = 4.0
 _TARGETS = 5
@@ -39,7 +39,7 @@ def engine(
     """
     measured_on = machine()
     console.print(f"{said(measured_on)}; random images in batches of {images}, median of {rounds} rounds\n")
-    allow_tf32(DEVICE, False)
+    settle_arithmetic(DEVICE, "fp32")
     results = {}
     for name in names or MODELS:
         found, goals = _measure(Subject.of(name), images, steps, rounds, seconds, quick=quick)

@@ -25,6 +25,7 @@ _SIDE = 500  # pixels of the longer side, as ImageNet's mostly are
 _PACE = re.compile(r"; (\d+\.\d) s, (\d+\.\d) of them explaining at (\d+\.\d+) images/s")
 _DATASETS = {"ImageNet val": 50_000, "ImageNet train": 1_281_167, "100 million": 100_000_000}
 _HOUR = 3600.0
+_ENOUGH = (250,) if DEVICE.type == "cpu" else (20_000,)  # images that take more than a start
 _BATCHES = {"cpu": 2, "cuda": 8}  # of the default size that a worker alone has at a time; GPUs hold larger ones
 _LOBATTO_NODES = 5
 _IMAGES, _AUDIT = "images", "audit"
@@ -80,7 +81,7 @@ _HEADERS = [
 
 @click.command()
 @click.option("--model", "name", default="efficientnet-lite0", show_default=True, type=click.Choice(list(MODELS)))
-@click.option("--images", "counts", multiple=True, default=(250,), show_default=True, type=click.IntRange(2))
+@click.option("--images", "counts", multiple=True, default=_ENOUGH, show_default=True, type=click.IntRange(2))
 @click.option("--steps", default=50, show_default=True, type=click.IntRange(1))
 @click.option("--precision", default="tf32", show_default=True, type=click.Choice(get_args(PrecisionName)))
 @click.option("--seconds", default=10.0, show_default=True, help="that each pace of what is alone is measured for")

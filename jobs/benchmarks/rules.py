@@ -19,7 +19,7 @@ from igcam_batch.attribution.explainer import Explainer
 from igcam_batch.attribution.upsample import upsample
 from igcam_batch.metrics.faithfulness import highest_pixels
 from igcam_batch.names import PAPER_METRICS, ScoreName
-from igcam_batch.worker.device import allow_tf32
+from igcam_batch.worker.device import settle_arithmetic
 
 MODEL = "efficientnet-lite0"
 SETTINGS = (
@@ -122,7 +122,7 @@ def rules(
     `--photographs`. EBPG and Bbox take all boxes of a photograph, where it has some, as the object.
     """
     settings = parsed(texts)
-    allow_tf32(DEVICE, False)
+    settle_arithmetic(DEVICE, "fp32")
     subject = Subject.of(MODEL)
     photographs = read_photographs(subject.recipe, directories)
     bench = Bench(subject, photographs, score)

@@ -224,10 +224,43 @@ def test_where_the_device_has_no_such_kernel_a_convolution_is_computed_as_ever_a
     model = ready(lambda: models.resnet18(weights=None), "layer4")
     expected = model(PROBE)
     assert defer_convolutions(model, "layer4", PROBE, refusing) == 17
-    for _ in range(2):
+    for _ in range(5):
         torch.testing.assert_close(model(PROBE), expected)
     (record,) = caplog.records
     assert "unable to find an engine" in record.getMessage()
+
+
+def test_a_kernel_that_cudnn_refuses_while_memory_is_short_is_asked_again() -> None:
+    asked = 0
+
+    def refusing_once(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+        return by_torch(convolution, x, z)
+
+    model = ready(lambda: models.resnet18(weights=None), "layer4")
+    defer_convolutions(model, "layer4", PROBE, refusing_once)
+    for _ in range(2):
+        model(PROBE)
+    assert asked == 2 * 17
+
+
+def test_a_kernel_whose_result_depends_on_what_was_in_memory_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    """As torch has cuDNN add 0 times the memory that it gives the result, and 0 times NaN is NaN."""
+
+    def adding(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        found = by_torch(convolution, x, z)
+        return found if z is not None else found + torch.nan
+
+    model = ready(lambda: models.resnet18(weights=None), "layer4")
+    expected = model(PROBE)
+    defer_convolutions(model, "layer4", PROBE, adding)
+    for _ in range(2):
+        torch.testing.assert_close(model(PROBE), expected)
+    assert len(caplog.records) == 9
+    assert {record.getMessage().partition(": ")[2] for record in caplog.records} == {"it adds what was in memory"}
 
 
 def test_lack_of_memory_is_no_lack_of_a_kernel() -> None:
@@ -264,8 +297,11 @@ def test_convolutions_wait_on_nvidia_s_gpus_alone_and_not_where_every_bit_counts
 ) -> None:
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
     assert [kernel_on(gpu, precision) for precision in ("fp32", "tf32", "bf16", "fp16")] == [None] + [by_cudnn] * 3
     assert kernel_on(cpu, "bf16") is None
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (7, 5))
+    assert [kernel_on(gpu, precision) for precision in ("fp32", "tf32", "fp16")] == [None, None, by_cudnn]
     monkeypatch.setattr(torch.version, "cuda", None)  # ROCm, which calls its GPUs so, too
     assert kernel_on(gpu, "bf16") is None
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igcam_batch.worker.batch_size import automatic_batch_size, largest_batch
+from igcam_batch.worker.batch_size import automatic_batch_size, largest_batch, most_at_once
 
 MIB = 1 << 20
 
@@ -32,6 +32,11 @@ def test_only_small_batches_are_tried() -> None:
 
 def test_a_network_that_takes_no_memory_gets_the_largest_batch_there_is() -> None:
     assert largest_batch(lambda images: 0, MIB) == 256
+
+
+def test_large_images_are_fewer_at_a_time() -> None:
+    assert [most_at_once((3, side, side)) for side in (32, 224, 448, 3000, 9000)] == [256, 256, 64, 1, 1]
+    assert largest_batch(lambda images: 0, MIB, most_at_once((3, 448, 448))) == 64
 
 
 def test_on_cpus_it_is_what_caches_hold_and_nothing_is_run() -> None:

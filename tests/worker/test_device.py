@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from igcam_batch.errors import InputError
-from igcam_batch.worker.device import allow_tf32, check_precision, crowd, keep_to_share
+from igcam_batch.worker.device import check_precision, crowd, keep_to_share, settle_arithmetic
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 GIB = 2**30
@@ -50,11 +50,19 @@ def test_a_process_keeps_to_its_part_of_a_gpu_and_one_that_has_it_alone_to_none(
     assert kept == [0.5]
 
 
-def test_float32_keeps_all_its_bits_on_a_gpu_unless_rounding_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as torch begins
-    allow_tf32(CPU, False)
-    assert torch.backends.cudnn.allow_tf32
-    allow_tf32(GPU, False)
-    assert not torch.backends.cudnn.allow_tf32
-    allow_tf32(GPU, True)
-    assert torch.backends.cudnn.allow_tf32
+def test_what_code_of_a_model_has_set_gives_way_to_the_precision_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cudnn, kept = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    monkeypatch.setattr(cudnn, "allow_tf32", True)
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    settle_arithmetic(CPU, "fp32")
+    assert (cudnn.allow_tf32, cudnn.benchmark) == (True, True)
+    try:
+        torch.set_float32_matmul_precision("high")
+        settle_arithmetic(GPU, "fp32")
+        assert (cudnn.allow_tf32, cudnn.benchmark, torch.get_float32_matmul_precision()) == (False, False, "highest")
+        settle_arithmetic(GPU, "tf32")
+        assert (cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "highest")
+    finally:
+        torch.set_float32_matmul_precision(kept)

@@ -1,5 +1,6 @@
 """One replica of the model: shards in, committed tables out, whatever memory there is."""
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,35 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(
     whole, tight = (read_scores(str(tmp_path / name)).to_pydict() for name in ("whole", "tight"))
     assert whole["image_id"] == tight["image_id"]
     np.testing.assert_allclose(whole["masked_confidence"], tight["masked_confidence"], rtol=1e-4)
+
+
+def test_a_batch_that_was_made_smaller_grows_again_shard_by_shard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    explainer, decoded = make(batch_size=4)
+    with monkeypatch.context() as tight:
+        memory_for(tight, 1)
+        explainer.tables(decoded)
+    tried = memory_for(monkeypatch, 7)
+    for _ in range(3):
+        explainer.tables(decoded)
+    assert tried == [2, 2, 2, 1, 4, 3, 4, 3]
+
+
+@pytest.mark.parametrize("said", ["CUDA error: unspecified launch failure", "unable to find an engine to execute"])
+def test_where_the_device_is_lost_the_process_ends_whatever_its_libraries_say(
+    make: Make, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    class EndedError(BaseException):
+        pass
+
+    def end(code: int) -> None:
+        raise EndedError(code)
+
+    explainer, decoded = make(batch_size=4)
+    memory_for(monkeypatch, 0, RuntimeError(said))
+    monkeypatch.setattr("igcam_batch.worker.explain.is_lost", lambda _device, _error: True)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(EndedError, match="1"):
+        explainer.tables(decoded)
 
 
 def test_an_image_for_which_no_memory_suffices_is_a_failure(
