@@ -24,7 +24,7 @@ def settle_arithmetic(device: torch.device, precision: PrecisionName) -> None:
     """Have this process compute as `precision` says, whatever a model's code has set meanwhile.
 
     Unless that is fp32, convolutions in float32 may round their factors to TF32's ten bits, as PyTorch lets them: maps
-    of Integrated Grad-CAM are then off by 6e-4, relative (EfficientNet-Lite0, H200); without, a ResNet-50 takes 3.4 times
+    of Integrated Grad-CAM are then off by 6e-4, relative (EfficientNet-Lite0, H200); without, ResNet-50 takes 3.4 times
     as long there. What makes maps of activations never rounds so. Algorithms are not chosen by their times, as the same
     images would come out otherwise from run to run.
     """
