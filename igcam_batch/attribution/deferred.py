@@ -5,11 +5,13 @@ does all of these within the convolution, if it is told of them. So a convolutio
 an addition is noted on it; a ReLU has everything computed in one kernel; anything else has it computed as ever. The
 network stays the modules that it is, with their names and hooks, and no graph of it is needed.
 
-A gradient through such a kernel does not exist: what wants one is computed as ever, at once.
+A gradient through such a kernel does not exist: where gradients are on, a convolution is computed as ever, at once.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -23,9 +25,11 @@ from igcam_batch.attribution.fusion import agree
 from igcam_batch.attribution.kernels import Kernel, by_torch, convolved
 from igcam_batch.attribution.layer_names import LayerName
 from igcam_batch.attribution.split import Split
+from igcam_batch.errors import one_line
 
 logger = logging.getLogger(__name__)
-_REFUSALS = 3  # of a kernel, after which it is not asked again
+_REFUSALS = 3  # of a kernel, one after another, after which it is not asked again
+_WITHIN = 0.05  # relative, of what another order of additions makes of a sum in half precision
 
 
 def defer_convolutions(model: nn.Module, layer: str, inputs: Tensor, kernel: Kernel) -> int:
@@ -42,30 +46,26 @@ def defer_convolutions(model: nn.Module, layer: str, inputs: Tensor, kernel: Ker
     """
     if LayerName.parse(layer).at_input:
         return 0  # such a map is found by counting functions
-    helped: dict[nn.Conv2d, None] = {}
-
-    def tried(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
-        helped[convolution] = None
-        return by_torch(convolution, x, z)
-
+    trial = _Trial()
     waiting = [module for module in model.modules() if isinstance(module, nn.Conv2d) and _can_wait(module)]
     with frozen(model):
         before = Split(model, layer)(inputs, "none")
         for module in waiting:
-            module.forward = partial(_promised, module, tried)  # type: ignore[method-assign]
+            module.forward = partial(_promised, module, trial)  # type: ignore[method-assign]
         try:
             after = Split(model, layer)(inputs, "none")
-            if not all(agree(one, other) for one, other in zip(before, after, strict=True)):
-                helped.clear()
         except Exception as error:  # a user's model may do anything with a tensor
-            logger.info("convolutions are not deferred: %s", error)
-            helped.clear()
+            logger.info("convolutions are not deferred: %s", one_line(error))
+            return 0
         finally:
             for module in waiting:
                 del module.forward
-    for module in helped:
-        module.forward = partial(_promised, module, _Willing(kernel))  # type: ignore[method-assign]
-    return len(helped)
+    if not all(agree(one, other) for one, other in zip(before, after, strict=True)):
+        return 0
+    told: set[str] = set()
+    for module in trial.helped():
+        module.forward = partial(_promised, module, _ByKernel(kernel, told))  # type: ignore[method-assign]
+    return len(trial.helped())
 
 
 def _can_wait(convolution: nn.Conv2d) -> bool:
@@ -79,50 +79,123 @@ def _can_wait(convolution: nn.Conv2d) -> bool:
     )
 
 
-class _Willing:
-    """A kernel, or what does the same anywhere, once there turns out to be none for a convolution."""
+class _Way:
+    """How a convolution is computed once it is known what follows."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._refusals = 0
-        self._sound: set[torch.Size] = set()
+    def promised(self, convolution: nn.Conv2d) -> None:
+        """It was called."""
 
-    def __call__(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+    def plain(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        """conv(x) + z."""
+        out = convolved(convolution, x)
+        return out if z is None else out.add_(z)
+
+    def rectified(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
         """ReLU(conv(x) + z)."""
+        return by_torch(convolution, x, z)
+
+
+class _Trial(_Way):
+    """Counts how often each convolution was called, and how often that had it computed, and how."""
+
+    def __init__(self) -> None:
+        self._calls: Counter[nn.Conv2d] = Counter()
+        self._plain: Counter[nn.Conv2d] = Counter()
+        self._rectified: Counter[nn.Conv2d] = Counter()
+
+    def promised(self, convolution: nn.Conv2d) -> None:
+        self._calls[convolution] += 1
+
+    def plain(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        self._plain[convolution] += 1
+        return super().plain(convolution, x, z)
+
+    def rectified(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        self._rectified[convolution] += 1
+        return super().rectified(convolution, x, z)
+
+    def helped(self) -> list[nn.Conv2d]:
+        """Those that a kernel does, and that are computed no more often than they are called."""
+        return [one for one, times in self._rectified.items() if times + self._plain[one] <= self._calls[one]]
+
+
+class _ByKernel(_Way):
+    """By a kernel, or what does the same anywhere, once there turns out to be none for a convolution.
+
+    Args:
+        kernel: that does it.
+        told: what was said already, of any convolution.
+    """
+
+    def __init__(self, kernel: Kernel, told: set[str]) -> None:
+        self._kernel, self._told = kernel, told
+        self._refusals = 0
+        self._sound: set[tuple[torch.Size, bool]] = set()
+
+    def rectified(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        if self._kernel is by_torch:
+            return by_torch(convolution, x, z)
         try:
-            if z is None and x.shape not in self._sound:
-                return self._on_dirty_memory(convolution, x)
-            return self._kernel(convolution, x, z)
+            if (x.shape, z is None) not in self._sound:
+                self._try(convolution, x, z)
+            found = self._kernel(convolution, x, z)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             found = by_torch(convolution, x, z)  # fails, too, where there is no memory, or the device is lost
             self._refusals += 1
             if self._refusals == _REFUSALS:  # before, memory may have been short: cuDNN says the same then
-                self._give_up(error)
+                self._give_up(one_line(error))
             return found
-
-    def _on_dirty_memory(self, convolution: nn.Conv2d, x: Tensor) -> Tensor:
-        """The first time with a shape: torch has cuDNN add 0 times what is in its result's memory, which may be NaN."""
-        expected = by_torch(convolution, x, None)
-        torch.full_like(expected, torch.nan)  # is freed, and what is as large is put in its place
-        found = self._kernel(convolution, x, None)
-        if found.isnan().any() and not expected.isnan().any():
-            self._give_up("it adds what was in memory")
-            return expected
-        self._sound.add(x.shape)
+        self._refusals = 0
         return found
 
-    def _give_up(self, why: object) -> None:
-        logger.warning("a convolution and what follows it are computed one by one from now on: %s", why)
+    def _try(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> None:
+        """The first time with a shape, see that the kernel does what torch's operations do.
+
+        Of all the memory there is, it gets such as held NaN before: where nothing is to be added, torch has cuDNN add
+        what is in the memory of its result, 0 times, and 0 times NaN is NaN, or 0 after some ReLUs. In float16, which
+        overflows, an infinite difference must come out as NaN, too.
+        """
+        one, other = x[:1].clone(), None if z is None else z[:1]
+        pixel = x.data[:1, :, 0, 0]  # whose changes no version counts
+        kept = pixel.clone()
+        if x.dtype == torch.float16:
+            one[:, :, 0, 0] = torch.nan
+            pixel.fill_(torch.nan)
+        try:
+            expected = by_torch(convolution, one, other)
+            torch.full((len(x), *expected.shape[1:]), torch.nan, dtype=x.dtype, device=x.device)  # and is freed
+            found = self._kernel(convolution, x, z)[:1]
+        finally:
+            pixel.copy_(kept)
+        found, expected = found.float(), expected.float()
+        lost = expected.isnan()
+        off = torch.where(lost, 0, found - expected).norm() > _WITHIN * torch.where(lost, 0, expected).norm()
+        if off or not torch.equal(found.isnan(), lost):
+            self._give_up("its kernel gives something else")
+        self._sound.add((x.shape, z is None))
+
+    def _give_up(self, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            logger.warning("convolutions and what follows them are computed one by one: %s", why)
         self._kernel = by_torch
 
 
-def _promised(convolution: nn.Conv2d, kernel: Kernel, x: Tensor) -> Tensor:
+def _promised(convolution: nn.Conv2d, way: _Way, input: Tensor) -> Tensor:  # noqa: A002  # as it is called elsewhere
     """A convolution's `forward`."""
-    if x.requires_grad or x.ndim != 4 or x.is_inference():
-        return nn.Conv2d.forward(convolution, x)
-    return _Promised(convolution, kernel, _Operand(_real(x)))
+    if torch.is_grad_enabled() or input.ndim != 4 or input.is_inference() or not _is_cast(convolution.weight, input):
+        return nn.Conv2d.forward(convolution, input)
+    way.promised(convolution)
+    return _Promised(convolution, way, _Operand(_real(input)))
+
+
+def _is_cast(weight: Tensor, x: Tensor) -> bool:
+    """Whether autocast, where it is on, computes in the weights' dtype; where it is off, the input is of that."""
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    return dtype == weight.dtype
 
 
 class _Operand:
@@ -145,30 +218,25 @@ class _Promised(Tensor):
     """
 
     _convolution: nn.Conv2d
-    _kernel: Kernel
+    _way: _Way
     _x: _Operand
     _z: _Operand | None
     _computed: Tensor | None
 
     @staticmethod
     def __new__(
-        cls: type["_Promised"], convolution: nn.Conv2d, kernel: Kernel, x: _Operand, z: _Operand | None = None
+        cls: type["_Promised"], convolution: nn.Conv2d, way: _Way, x: _Operand, z: _Operand | None = None
     ) -> "_Promised":
         found, dtype = x.get(), convolution.weight.dtype
         shape = _shape(convolution, found)
         made: _Promised = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=found.device)
-        made._convolution, made._kernel, made._x, made._z, made._computed = convolution, kernel, x, z, None
+        made._convolution, made._way, made._x, made._z, made._computed = convolution, way, x, z, None
         return made
 
     def computed(self) -> Tensor:
         """The tensor itself, computed once."""
         if self._computed is None:
-
-            def plainly(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
-                out = convolved(convolution, x)
-                return out if z is None else out.add_(z)
-
-            self._computed = self._by(plainly)
+            self._computed = self._by(self._way.plain)
         return self._computed
 
     def plus(self, z: Tensor, *, in_place: bool) -> "_Promised | None":
@@ -178,7 +246,7 @@ class _Promised(Tensor):
         if self._computed is not None or self._z is not None or not fits:
             return None
         if not in_place:
-            return _Promised(self._convolution, self._kernel, self._x, _Operand(z))
+            return _Promised(self._convolution, self._way, self._x, _Operand(z))
         self._z = _Operand(z)
         return self
 
@@ -186,7 +254,7 @@ class _Promised(Tensor):
         """ReLU of it, by the kernel."""
         if self._computed is not None:
             return self._computed.relu_() if in_place else self._computed.relu()
-        result = self._by(self._kernel)
+        result = self._by(self._way.rectified)
         if in_place:
             self._computed = result
         return result
@@ -194,7 +262,9 @@ class _Promised(Tensor):
     def _by(self, kernel: Kernel) -> Tensor:
         """What autocast would compute, as its weights are cast already."""
         x, z = self._x.get(), self._z.get() if self._z else None
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        kind = x.device.type
+        uncast = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+        with torch.no_grad(), uncast:
             return kernel(self._convolution, x.to(self._convolution.weight.dtype), z)
 
     @classmethod
@@ -206,7 +276,7 @@ class _Promised(Tensor):
         if function in _SHOWN:
             with torch._C.DisableTorchFunctionSubclass():
                 return function(*args, **kwargs)
-        if function in _RELUS and isinstance(args[0], _Promised):
+        if function in _RELUS and args and isinstance(args[0], _Promised):
             return args[0].rectified(in_place=function in _IN_PLACE or kwargs.get("inplace", False))
         if function in _ADDITIONS and len(args) == 2 and not kwargs and isinstance(args[1], Tensor):
             in_place = function in _IN_PLACE

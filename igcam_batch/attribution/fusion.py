@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from igcam_batch.attribution.frozen import frozen
 from igcam_batch.attribution.split import Split
+from igcam_batch.errors import InputError
 
 _AGREEMENT = 1e-4  # relative difference of activations and logits that rounding may bring about
 
@@ -48,9 +49,12 @@ def fold_batch_norms(model: nn.Module, layer: str, inputs: Tensor) -> int:
         before = Split(model, layer)(inputs, "none")
         for chosen in (pairs, plain):  # a convolution of its own kind may do more to its weights than convolve
             undo = [_fold(model, *pair) for pair in chosen]
-            after = Split(model, layer)(inputs, "none")
-            if all(agree(one, other) for one, other in zip(before, after, strict=True)):
-                return len(chosen)
+            try:
+                after = Split(model, layer)(inputs, "none")
+                if all(agree(one, other) for one, other in zip(before, after, strict=True)):
+                    return len(chosen)
+            except InputError:  # where the layer is what a norm took, or a part of it
+                pass
             for was in undo:
                 was.convolution.weight, was.convolution.bias = was.weight, was.bias
                 model.set_submodule(was.norm_name, was.norm)
@@ -94,7 +98,12 @@ def _pairs(model: nn.Module, inputs: Tensor) -> list[tuple[str, str]]:
     finally:
         for handle in handles:
             handle.remove()
-    return [pair for pair in pairs if runs.count(pair[0]) == runs.count(pair[1]) == 1]
+    return [
+        (convolution, norm)
+        for convolution, norm in pairs
+        if runs.count(convolution) == runs.count(norm) == 1
+        and "weight" in model.get_submodule(convolution)._parameters  # else it is made of others, as by weight norm
+    ]
 
 
 def _fold(model: nn.Module, convolution_name: str, norm_name: str) -> _Undo:

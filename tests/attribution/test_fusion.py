@@ -1,6 +1,8 @@
 """Batch norms folded into the convolutions before them: the same function, or nothing."""
 
 import copy
+import warnings
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -98,3 +100,23 @@ def test_the_convolution_that_is_explained_keeps_its_own_output() -> None:
     assert fold_batch_norms(model, "0", PROBE) == 0
     torch.testing.assert_close(model[0](PROBE), kept, rtol=0, atol=0)
     assert fold_batch_norms(model, "1", PROBE) == 1
+
+
+@pytest.mark.parametrize("wrapped", [torch.nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm])
+def test_weights_that_are_computed_from_others_are_left_alone(wrapped: Callable[[nn.Module], nn.Module]) -> None:
+    model = Tapped(tapped=False)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # that the one way makes way for the other
+        wrapped(model.convolution)
+    model = lively(model)
+    logits = model(PROBE)
+    assert fold_batch_norms(model, "norm", PROBE) == 0
+    torch.testing.assert_close(model(PROBE), logits, rtol=0, atol=0)
+
+
+def test_the_map_that_a_part_of_a_norm_takes_can_be_explained() -> None:
+    torch.manual_seed(55)
+    model = lively(timm.create_model("efficientnet_lite0"))
+    expected = explain(model, PROBE, [3], "bn2.drop:input", steps=2)
+    folded = copy.deepcopy(model)
+    fold_batch_norms(folded, "bn2.drop:input", PROBE)
+    torch.testing.assert_close(explain(folded, PROBE, [3], "bn2.drop:input", steps=2), expected, rtol=1e-2, atol=1e-4)
