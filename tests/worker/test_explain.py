@@ -21,7 +21,7 @@ from igcam_batch.attribution.split import Split
 from igcam_batch.audit.trouble import Trouble
 from igcam_batch.config import load_config
 from igcam_batch.models import load_model
-from igcam_batch.names import METHODS
+from igcam_batch.names import METHODS, METRICS
 from igcam_batch.sources import manifest_table
 from igcam_batch.sources.folder import folder_rows
 from igcam_batch.storage import open_store
@@ -38,14 +38,14 @@ Make = Callable[..., tuple[ShardExplainer, DecodedShard]]
 def make(pictures: Callable[..., Path], tmp_path: Path) -> Make:
     """An explainer and a decoded shard of seven pictures: `make(output, batch_size=4)`."""
 
-    def build(output: str = "out", **settings: Any) -> tuple[ShardExplainer, DecodedShard]:
+    def build(output: str = "out", device: str = "cpu", **settings: Any) -> tuple[ShardExplainer, DecodedShard]:
         images = pictures(*(f"{index}.png" for index in range(7)))
         flags = {"input": str(images), "output": str(tmp_path / output), "model": "factories:small_cnn", "steps": 5}
         config = load_config({name: value for name, value in (flags | settings).items() if value is not None})
         manifest = manifest_table(folder_rows(open_store(config.input)))
         decoded = read_shard(Piece(0, 0, 7), manifest, load_model(config).recipe, config.max_pixels)
         write_plan(open_store(config.output), [manifest], "plan")
-        return ShardExplainer(config, "cpu", "plan"), decoded
+        return ShardExplainer(config, device, "plan"), decoded
 
     return build
 
@@ -254,6 +254,19 @@ def test_scores_are_put_last(make: Make, tmp_path: Path, monkeypatch: pytest.Mon
         explainer(decoded)
     assert (tmp_path / "out" / "heatmaps" / "part-000000.parquet").exists()
     assert not (tmp_path / "out" / "scores").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-3), ("tf32", 1e-2), ("bf16", 1e-1), ("fp16", 2e-2)])
+def test_a_gpu_makes_the_tables_that_a_cpu_makes(make: Make, precision: str, error: float) -> None:
+    settings = {"method": ["integrated-grad-cam", "grad-cam++", "score-cam"], "target": "class:0,1", "metric": METRICS}
+    on_cpu, decoded = make("cpu", **settings)
+    on_gpu, _ = make("gpu", "cuda", precision=precision, **settings)
+    expected, found = keyed(on_cpu.tables(decoded)), keyed(on_gpu.tables(decoded))
+    assert found.keys() == expected.keys()
+    for key, (score, heatmap) in found.items():
+        assert np.linalg.norm(heatmap - expected[key][1]) <= error * np.linalg.norm(expected[key][1])
+        assert score == pytest.approx(expected[key][0], rel=0.1)  # some pixels more or less are kept
 
 
 def test_where_a_device_has_a_kernel_convolutions_are_computed_by_it_to_the_same_tables(
