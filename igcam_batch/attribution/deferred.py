@@ -10,8 +10,8 @@ A gradient through such a kernel does not exist: where gradients are on, a convo
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -120,67 +120,78 @@ class _Trial(_Way):
 
 
 class _ByKernel(_Way):
-    """By a kernel, or what does the same anywhere, once there turns out to be none for a convolution.
+    """By a kernel; by torch's operations where it refuses, or gives something else.
 
     Args:
-        kernel: that does it.
+        kernel: of the device.
         told: what was said already, of any convolution.
     """
 
     def __init__(self, kernel: Kernel, told: set[str]) -> None:
         self._kernel, self._told = kernel, told
-        self._refusals = 0
-        self._sound: set[tuple[torch.Size, bool]] = set()
+        self._refusals: Counter[_Case] = Counter()
+        self._sound: dict[_Case, bool] = {}
 
     def rectified(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
-        if self._kernel is by_torch:
-            return by_torch(convolution, x, z)
+        case = x.shape, z is None
         try:
-            if (x.shape, z is None) not in self._sound:
-                self._try(convolution, x, z)
-            found = self._kernel(convolution, x, z)
+            if case not in self._sound:
+                self._check(case, convolution, x, z)
+            if self._sound.get(case):
+                return self._kernel(convolution, x, z)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             found = by_torch(convolution, x, z)  # fails, too, where there is no memory, or the device is lost
-            self._refusals += 1
-            if self._refusals == _REFUSALS:  # before, memory may have been short: cuDNN says the same then
-                self._give_up(one_line(error))
+            self._refusals[case] += 1
+            if self._refusals[case] == _REFUSALS:  # before, memory may have been short: cuDNN says the same then
+                self._give_up(case, one_line(error))
             return found
-        self._refusals = 0
-        return found
+        return by_torch(convolution, x, z)
 
-    def _try(self, convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> None:
-        """The first time with a shape, see that the kernel does what torch's operations do.
+    def _check(self, case: "_Case", convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> None:
+        """The first time with a shape, see on its first image that the kernel does what torch's operations do.
 
-        Of all the memory there is, it gets such as held NaN before: where nothing is to be added, torch has cuDNN add
-        what is in the memory of its result, 0 times, and 0 times NaN is NaN, or 0 after some ReLUs. In float16, which
-        overflows, an infinite difference must come out as NaN, too.
+        Its result is given memory that held NaN: where nothing is to be added, torch has cuDNN add 0 times what is
+        there. And NaN in the input must come out as NaN, or what overflowed would pass for an image without features.
         """
-        one, other = x[:1].clone(), None if z is None else z[:1]
-        pixel = x.data[:1, :, 0, 0]  # whose changes no version counts
-        kept = pixel.clone()
-        if x.dtype == torch.float16:
-            one[:, :, 0, 0] = torch.nan
-            pixel.fill_(torch.nan)
-        try:
-            expected = by_torch(convolution, one, other)
-            torch.full((len(x), *expected.shape[1:]), torch.nan, dtype=x.dtype, device=x.device)  # and is freed
-            found = self._kernel(convolution, x, z)[:1]
-        finally:
-            pixel.copy_(kept)
-        found, expected = found.float(), expected.float()
-        lost = expected.isnan()
-        off = torch.where(lost, 0, found - expected).norm() > _WITHIN * torch.where(lost, 0, expected).norm()
-        if off or not torch.equal(found.isnan(), lost):
-            self._give_up("its kernel gives something else")
-        self._sound.add((x.shape, z is None))
+        other = None if z is None else z[:1]
+        expected = by_torch(convolution, x[:1], other).float()
+        if not 0 < float(expected.norm()) < torch.inf:
+            return  # nothing to tell by, as in an image of zeros: the next one may do
+        torch.full((len(x), *expected.shape[1:]), torch.nan, dtype=x.dtype, device=x.device)  # and is freed
+        found = self._kernel(convolution, x, z)[:1].clone().float()  # the others' memory is free again
+        alike = bool((found - expected).norm() <= _WITHIN * expected.norm())
+        with _nan_in(x) as with_nan:
+            expected = by_torch(convolution, with_nan[:1], other)
+            found = self._kernel(convolution, with_nan, z)[:1]
+        if alike and torch.equal(found.isnan(), expected.isnan()):
+            self._sound[case] = True
+        else:
+            self._give_up(case, "its kernel gives something else")
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, case: "_Case", why: str) -> None:
         if why not in self._told:
             self._told.add(why)
-            logger.warning("convolutions and what follows them are computed one by one: %s", why)
-        self._kernel = by_torch
+            logger.warning("a convolution and what follows it are computed one after another: %s", why)
+        self._sound[case] = False
+
+
+_Case = tuple[torch.Size, bool]  # shape of the input, and whether nothing is added
+
+
+@contextmanager
+def _nan_in(x: Tensor) -> Iterator[Tensor]:
+    """The tensor with NaN in a corner of its first image, which is taken back; a copy where its places are shared."""
+    shared = any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True))
+    own = x.clone() if shared else x.data  # whose changes no version counts
+    corner = own[:1, :, 0, 0]
+    kept = corner.clone()
+    corner.fill_(torch.nan)
+    try:
+        yield own
+    finally:
+        corner.copy_(kept)
 
 
 def _promised(convolution: nn.Conv2d, way: _Way, input: Tensor) -> Tensor:  # noqa: A002  # as it is called elsewhere
@@ -219,7 +230,7 @@ class _Promised(Tensor):
 
     _convolution: nn.Conv2d
     _way: _Way
-    _x: _Operand
+    _x: _Operand | None
     _z: _Operand | None
     _computed: Tensor | None
 
@@ -236,14 +247,15 @@ class _Promised(Tensor):
     def computed(self) -> Tensor:
         """The tensor itself, computed once."""
         if self._computed is None:
-            self._computed = self._by(self._way.plain)
+            self._settle(self._by(self._way.plain))
+        assert self._computed is not None
         return self._computed
 
     def plus(self, z: Tensor, *, in_place: bool) -> "_Promised | None":
         """The sum, promised in turn; None where it cannot be."""
         z = _real(z)
         fits = z.shape == self.shape and z.dtype == self.dtype and not (z.requires_grad or z.is_inference())
-        if self._computed is not None or self._z is not None or not fits:
+        if self._x is None or self._z is not None or not fits:
             return None
         if not in_place:
             return _Promised(self._convolution, self._way, self._x, _Operand(z))
@@ -256,11 +268,15 @@ class _Promised(Tensor):
             return self._computed.relu_() if in_place else self._computed.relu()
         result = self._by(self._way.rectified)
         if in_place:
-            self._computed = result
+            self._settle(result)
         return result
+
+    def _settle(self, computed: Tensor) -> None:
+        self._computed, self._x, self._z = computed, None, None
 
     def _by(self, kernel: Kernel) -> Tensor:
         """What autocast would compute, as its weights are cast already."""
+        assert self._x is not None
         x, z = self._x.get(), self._z.get() if self._z else None
         kind = x.device.type
         uncast = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
@@ -273,7 +289,7 @@ class _Promised(Tensor):
     ) -> Any:
         """Note what can be computed together with the convolution; else compute it."""
         kwargs = kwargs or {}
-        if function in _SHOWN:
+        if function in _SHOWN and args[0]._computed is None:
             with torch._C.DisableTorchFunctionSubclass():
                 return function(*args, **kwargs)
         if function in _RELUS and args and isinstance(args[0], _Promised):
@@ -297,7 +313,7 @@ class _Promised(Tensor):
 
 _SHOWN = {
     *(Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__, Tensor.device.__get__),  # type: ignore[attr-defined]
-    *(Tensor.requires_grad.__get__, Tensor.is_cuda.__get__, Tensor.size, Tensor.dim, Tensor.is_inference),  # type: ignore[attr-defined]
+    *(Tensor.is_cuda.__get__, Tensor.size, Tensor.dim, Tensor.is_inference),  # type: ignore[attr-defined]
 }
 _RELUS = {F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 _ADDITIONS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__, Tensor.add_, Tensor.__iadd__}

@@ -4,6 +4,7 @@ Which norm follows which convolution is seen in one forward pass, so any forward
 convolution's output is not seen there: the folded network must give the same activations and logits, or is put back.
 """
 
+import logging
 from typing import NamedTuple
 
 import torch
@@ -12,8 +13,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from igcam_batch.attribution.frozen import frozen
 from igcam_batch.attribution.split import Split
-from igcam_batch.errors import InputError
+from igcam_batch.errors import one_line
 
+logger = logging.getLogger(__name__)
 _AGREEMENT = 1e-4  # relative difference of activations and logits that rounding may bring about
 
 
@@ -53,8 +55,8 @@ def fold_batch_norms(model: nn.Module, layer: str, inputs: Tensor) -> int:
                 after = Split(model, layer)(inputs, "none")
                 if all(agree(one, other) for one, other in zip(before, after, strict=True)):
                     return len(chosen)
-            except InputError:  # where the layer is what a norm took, or a part of it
-                pass
+            except Exception as error:  # the layer is what a norm took, or the model looks at its norms
+                logger.info("batch norms are not folded: %s", one_line(error))
             for was in undo:
                 was.convolution.weight, was.convolution.bias = was.weight, was.bias
                 model.set_submodule(was.norm_name, was.norm)

@@ -19,7 +19,7 @@ def make_ready(
     Args:
         model: a classifier in eval mode, float32, on the CPU.
         layer: that is explained; its output stays what it was.
-        probe: (B, 3, H, W), what a forward pass of is tried with.
+        probe: (B, 3, H, W), what the forward passes are tried on.
         device: where it will run.
         precision: that it will run in.
     """

@@ -11,9 +11,10 @@ from ray.util import placement_group, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
 from igcam_batch.audit.errors import IncompleteError, StoppedError
-from igcam_batch.words import duration_in_words
+from igcam_batch.words import amount_in_words, duration_in_words
 
 _BETWEEN_LOOKS, _BETWEEN_LINES = 1.0, 60.0  # seconds
+_WORKER = "MapWorker"  # as Ray Data calls them, and in brackets what they do
 _NOT_YET = "PENDING_CREATION", "RESTARTING"  # states of an actor; one with an address is in its constructor
 
 
@@ -112,20 +113,25 @@ class Patience:
         if now >= self._until:
             if not self._has_hope():
                 raise IncompleteError(f"{self._was_none} for {duration_in_words(self._seconds)}: {self._tally()}")
-            self._until = now + _BETWEEN_LOOKS
+            self._until = now + self._seconds
         if now - self._told >= _BETWEEN_LINES:
             self._told = now
             left = "" if self._has_hope() else f"; waiting up to {self._until - now:.0f} s more"
             self._tell(f"{self._none}: {self._tally()}{left}")
 
     def _has_hope(self) -> bool:
-        """Whether what is waited for is under way, however long it takes: one has its place, and loads the model."""
-        return starting() > 0
+        """Whether what is waited for is under way, however long it takes."""
+        return self._starting() > 0
 
     def _tally(self) -> str:
-        free, there, begun = ray.available_resources().get(self._kind, 0.0), sum(of_nodes(self._kind)), starting()
+        free, there = ray.available_resources().get(self._kind, 0.0), sum(of_nodes(self._kind))
         found = f"{self._needs} {self._each:g} {self._kind}, and {free:g} of the cluster's {there:g} are free"
-        return f"{found}; {begun} of ours {'is' if begun == 1 else 'are'} starting" if begun else found
+        begun = self._starting()
+        return found + f"; {amount_in_words(begun, 'worker')} {'is' if begun == 1 else 'are'} starting" * (begun > 0)
+
+    def _starting(self) -> int:
+        """Workers that have what is waited for, and load the model."""
+        return starting()
 
 
 class PatienceForImages(Patience):
@@ -136,12 +142,16 @@ class PatienceForImages(Patience):
     def _has_hope(self) -> bool:
         return any(there >= self._each for there in of_nodes(self._kind))
 
+    def _starting(self) -> int:
+        return 0
+
 
 def starting() -> int:
-    """How many actors of this process have a place on some node, and come to life there."""
+    """How many of Ray Data's workers for this process have a place on some node, and are being constructed."""
     job = ray.JobID(bytes.fromhex(ray.get_runtime_context().get_job_id()))
     actors = ray._private.state.actors(job_id=job).values()  # the public way asks the dashboard, which may not run
-    return sum(actor["State"] in _NOT_YET and actor["Address"]["IPAddress"] != "" for actor in actors)
+    workers = [actor for actor in actors if actor["ActorClassName"].startswith(_WORKER)]
+    return sum(worker["State"] in _NOT_YET and worker["Address"]["IPAddress"] != "" for worker in workers)
 
 
 @contextmanager

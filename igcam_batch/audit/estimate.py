@@ -221,9 +221,9 @@ def _measured(work: Work, replicas: Replicas, room: PlacementGroup, rows: pa.Tab
 
 
 def _in_full_batches(explain: "ShardExplainer", decoded: DecodedShard, took: float) -> float:
-    """Seconds that images take among others, where a few alone leave a GPU idle; `took`, alone, where that is long."""
-    times = math.ceil(explain.batch_size / max(1, len(decoded.images)))
-    if times == 1 or took * times > _LONGEST:
+    """Seconds that images take among others, as a few alone, which `took` some, leave a GPU idle."""
+    times = min(math.ceil(explain.batch_size / max(1, len(decoded.images))), int(_LONGEST / took))
+    if times <= 1:
         return took
     full = decoded.repeated(times)
     explain.tables(full)

@@ -26,7 +26,9 @@ from igcam_batch.audit.work import Work
 from igcam_batch.tables import Piece
 
 _IN_STARTING = "raised in its creation task"
-_OF_A_DEVICE = re.compile("CUDA|cuDNN|CUBLAS|out of memory|has no such arithmetic")  # others may do
+_OF_A_DEVICE = re.compile(  # of which there may be others
+    "CUDA|cuDNN|CUBLAS|out of memory|unable to find an engine|has no such arithmetic"
+)
 _STARTS = 3  # that fail, for each replica, with none that works in between: then the run ends
 _MOST_ROWS = 4096  # that wait for decoding; so that each task has some pieces where there are more of them
 _DECODE_RETRIES = 1  # where its process dies; also how often what a lost node held is decoded anew

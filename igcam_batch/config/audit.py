@@ -174,7 +174,7 @@ class AuditConfig(BaseModel):
     )
 
     precision: PrecisionName = _flag(
-        "tf32", "arithmetic of the network; tf32 is fp32, which GPUs that are faster so round in convolutions"
+        "tf32", "arithmetic of the network; tf32: fp32, but convolutions round to ten bits on GPUs since Ampere"
     )
     heatmap_dtype: HeatmapDtype = _flag("float32", "how maps are stored")
     batch_size: int | None = _flag(

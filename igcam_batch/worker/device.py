@@ -21,15 +21,18 @@ def check_precision(device: torch.device, precision: PrecisionName) -> None:
 
 
 def settle_arithmetic(device: torch.device, precision: PrecisionName) -> None:
-    """Have this process compute as `precision` says, whatever a model's code has set meanwhile.
+    """Have this process compute as `precision` says, whatever a model's code set while it was loaded.
 
     Unless that is fp32, convolutions in float32 may round their factors to TF32's ten bits, as PyTorch lets them: maps
     of Integrated Grad-CAM are then off by 6e-4, relative (EfficientNet-Lite0, H200); without, ResNet-50 takes 3.4 times
-    as long there. What makes maps of activations never rounds so. Algorithms are not chosen by their times, as the same
+    as long there. Matrix products never round so. Algorithms are not chosen by their times, as the same
     images would come out otherwise from run to run.
     """
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        convolutions, wanted = getattr(torch.backends.cudnn, "conv", None), "ieee" if precision == "fp32" else "tf32"
+        if convolutions is not None and convolutions.fp32_precision not in (wanted, "none"):  # torch 2.9 and newer
+            convolutions.fp32_precision = wanted
         torch.backends.cudnn.benchmark = False
         torch.set_float32_matmul_precision("highest")
 

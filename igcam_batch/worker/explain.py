@@ -38,7 +38,7 @@ from igcam_batch.tables import (
     stage_piece,
 )
 from igcam_batch.tables.plan import plan_file
-from igcam_batch.worker.batch_size import automatic_batch_size
+from igcam_batch.worker.batch_size import BatchSize, automatic_batch_size
 from igcam_batch.worker.decoded import DecodedShard
 from igcam_batch.worker.device import check_precision, crowd, give_back, is_lost, keep_to_share, settle_arithmetic
 from igcam_batch.worker.outcome import Outcome
@@ -128,8 +128,8 @@ class ShardExplainer:
 
     @property
     def batch_size(self) -> int:
-        """Images that it explains at a time."""
-        return self._batch_size
+        """Images that it explains at a time, at most."""
+        return self._batch_size.most
 
     def tables(self, decoded: DecodedShard) -> ShardTables:
         """The tables of some images, which are put nowhere."""
@@ -182,7 +182,7 @@ class ShardExplainer:
                 self._explainer, (3, *self._size), targets, self._device, self._share
             )
             logger.info("batch size %d", self._explainer.batch_size)
-        self._batch_size = self._explainer.batch_size
+        self._batch_size = BatchSize(self._explainer.batch_size)
         self._scorer = Scorer(config, model, self._classes, self._explainer, self._preprocess)
 
     def _timed(self, decoded: DecodedShard) -> tuple[Rows, float]:
@@ -195,11 +195,11 @@ class ShardExplainer:
             raise
 
     def _explain(self, decoded: DecodedShard) -> Rows:
-        """Batch by batch; where memory does not suffice, in smaller batches to the shard's end, and then larger ones.
+        """Batch by batch; where memory does not suffice, in smaller batches, and after some shards in larger ones.
 
         The images of a batch that raises an exception are explained again one by one, so that it costs its cause alone.
         """
-        self._explainer.batch_size = min(self._batch_size, 2 * self._explainer.batch_size)
+        self._explainer.batch_size = self._batch_size.begin_shard()
         tables = Rows()
         rows = decoded.images.to_pylist()
         start = 0
@@ -210,13 +210,13 @@ class ShardExplainer:
             try:
                 part = self._explain_batch(decoded.pixels[batch], rows[batch])
             except Exception as error:  # a user's model may raise anything
-                self._end_if_lost(error)  # which libraries may also take for a lack of memory
+                self._end_if_lost(error)  # first, as libraries may take that for a lack of memory
                 said, short = one_line_with_kind(error), is_out_of_memory(error)
             if part is not None:
                 tables.add(part)
                 start = batch.stop
             elif short and self._explainer.batch_size > 1:
-                self._explainer.batch_size //= 2
+                self._explainer.batch_size = self._batch_size.halve()
                 logger.warning("out of memory: going on with --batch-size %d", self._explainer.batch_size)
                 give_back(self._device)  # here, where what failed lives no more
             elif not short and len(rows[batch]) > 1:
@@ -248,8 +248,9 @@ class ShardExplainer:
         for _ in range(_LOOKS):
             time.sleep(_BETWEEN_LOOKS)
             if not (others := crowd(self._device, self._share)):
-                self._explainer.batch_size = self._batch_size
+                self._explainer.batch_size = self._batch_size.restore()
                 return True
+        self._batch_size.restore()
         raise OSError(errno.ENOMEM, f"out of memory, as {others}", str(self._device))
 
     def _explain_batch(self, pixels: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> Rows:

@@ -35,9 +35,9 @@ class Preprocess:
         """The pixels on the device."""
         if self._device.type != "cuda":
             return torch.from_numpy(np.require(pixels, requirements="W"))
-        pinned = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)  # which Python need not wait for
+        pinned = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
         pinned.numpy()[...] = pixels
-        return pinned.to(self._device, non_blocking=True)
+        return pinned.to(self._device, non_blocking=True)  # while Python goes on
 
     def baseline(self, image: BaselineImage) -> Baseline:
         """The image without what is explained, in the model's input space: (3, size, size), or a function of images."""

@@ -23,7 +23,7 @@ MODELS = {
 }
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName) if DEVICE.type == "cuda" else ("fp32", "bf16")
-"""Those that make the device faster, fp32 first."""
+"""Those whose pace differs on this device, fp32 first."""
 
 
 @dataclass(frozen=True)

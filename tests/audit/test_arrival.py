@@ -94,8 +94,11 @@ def test_workers_wait_for_images_as_long_as_some_cpu_may_decode_them(monkeypatch
     for clock.now in (59, 61, 130):  # others have it, or it is slow
         patience.wait()
     assert told == ["no worker has an image: decoding needs 1 CPU, and 0 of the cluster's 1 are free"] * 2
+    told.clear()
     cpus.clear()
-    clock.now += 1
+    clock.now = 229
+    patience.wait()
+    clock.now = 231
     with pytest.raises(IncompleteError, match=r"^no image was decoded for 1 min 40 s: decoding needs 1 CPU, and 0 of"):
         patience.wait()
     patience.renew()
@@ -112,8 +115,10 @@ def test_no_worker_is_waited_for_in_vain_that_has_its_place_and_starts(monkeypat
     for clock.now in (19, 21, 61, 100):
         patience.wait()
     needs = "each needs 1 GPU, and 0 of the cluster's 1 are free"
-    assert told == [f"no worker runs: {needs}; 1 of ours is starting"]
-    clock.now, count = 102, 0  # its process died, and others have what it had
+    assert told == [f"no worker runs: {needs}; 1 worker is starting"]
+    clock.now, count = 119, 0  # its process died, and others have what it had
+    patience.wait()
+    clock.now = 121
     with pytest.raises(IncompleteError, match=f"^no worker ran for 20 s: {needs}$"):
         patience.wait()
 
@@ -121,7 +126,9 @@ def test_no_worker_is_waited_for_in_vain_that_has_its_place_and_starts(monkeypat
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("ray_cluster")
 def test_an_actor_starts_from_when_it_has_its_place_until_it_is_constructed(tmp_path: Path) -> None:
-    class Slow:  # known in no other process by its name
+    class Slow:  # no other process knows it by its name
+        __qualname__ = "MapWorker(Map(Slow))"  # as of Ray Data's
+
         def __init__(self, may: Path) -> None:
             while not may.exists():
                 time.sleep(0.01)

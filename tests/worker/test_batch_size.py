@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igcam_batch.worker.batch_size import automatic_batch_size, largest_batch, most_at_once
+from igcam_batch.worker.batch_size import BatchSize, automatic_batch_size, largest_batch, most_at_once
 
 MIB = 1 << 20
 
@@ -37,6 +37,16 @@ def test_a_network_that_takes_no_memory_gets_the_largest_batch_there_is() -> Non
 def test_large_images_are_fewer_at_a_time() -> None:
     assert [most_at_once((3, side, side)) for side in (32, 224, 448, 3000, 9000)] == [256, 256, 64, 1, 1]
     assert largest_batch(lambda images: 0, MIB, most_at_once((3, 448, 448))) == 64
+
+
+def test_where_memory_stays_short_more_is_tried_ever_more_seldom() -> None:
+    size, sizes = BatchSize(64), []
+    for _ in range(20):
+        now = size.begin_shard()
+        sizes.append(now)
+        while now > 16:
+            now = size.halve()
+    assert sizes == [64, 32, 16, 32, *[16] * 3, 32, *[16] * 7, 32, *[16] * 4]
 
 
 def test_on_cpus_it_is_what_caches_hold_and_nothing_is_run() -> None:

@@ -1,5 +1,8 @@
 """What a GPU is asked before it is used, and of whom its memory is. The GPU is only told of: none is needed."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -66,3 +69,15 @@ def test_what_code_of_a_model_has_set_gives_way_to_the_precision_that_was_asked_
         assert (cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "highest")
     finally:
         torch.set_float32_matmul_precision(kept)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch 2.9 has a second switch")
+def test_the_newer_switch_gives_way_too() -> None:
+    """In a process of its own, as torch forbids to read the older one after that."""
+    code = (
+        "import torch; from igcam_batch.worker.device import settle_arithmetic; torch.backends.fp32_precision = 'tf32';"
+        "settle_arithmetic(torch.device('cuda'), 'fp32'); print(torch.backends.cudnn.conv.fp32_precision);"
+        "settle_arithmetic(torch.device('cuda'), 'tf32'); print(torch.backends.cudnn.conv.fp32_precision)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["ieee", "tf32"]
