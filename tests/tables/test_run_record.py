@@ -2,10 +2,12 @@
 
 import json
 import re
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
+import igcam_batch
 from igcam_batch.errors import InputError
 from igcam_batch.images import Recipe
 from igcam_batch.storage import LocalStore, open_store
@@ -102,3 +104,15 @@ class TestDifferences:
 
     def test_of_equal_settings_are_none(self):
         assert differences(RECORD.config, json.loads(json.dumps(RECORD.config))) == []
+
+
+def test_a_clone_says_its_version_where_the_package_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where `ray job submit --working-dir` brings it to nodes that have what it needs."""
+
+    def version(name: str) -> str:
+        if name == "igcam-batch":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr("igcam_batch.tables.record.version", version)
+    assert versions()["igcam-batch"] == igcam_batch.__version__
