@@ -28,7 +28,7 @@ from igcam_batch.attribution.split import Split
 from igcam_batch.errors import one_line
 
 logger = logging.getLogger(__name__)
-_REFUSALS = 3  # of a kernel, one after another, after which it is not asked again
+_REFUSALS = 3  # of a kernel for a shape, one after another, after which it is not asked for that again
 _WITHIN = 0.05  # relative, of what another order of additions makes of a sum in half precision
 
 
@@ -60,12 +60,13 @@ def defer_convolutions(model: nn.Module, layer: str, inputs: Tensor, kernel: Ker
         finally:
             for module in waiting:
                 del module.forward
-    if not all(agree(one, other) for one, other in zip(before, after, strict=True)):
+    if not agree(before, after):
         return 0
     told: set[str] = set()
-    for module in trial.helped():
+    helped = trial.helped()
+    for module in helped:
         module.forward = partial(_promised, module, _ByKernel(kernel, told))  # type: ignore[method-assign]
-    return len(trial.helped())
+    return len(helped)
 
 
 def _can_wait(convolution: nn.Conv2d) -> bool:
@@ -138,7 +139,9 @@ class _ByKernel(_Way):
             if case not in self._sound:
                 self._check(case, convolution, x, z)
             if self._sound.get(case):
-                return self._kernel(convolution, x, z)
+                found = self._kernel(convolution, x, z)
+                self._refusals.pop(case, None)
+                return found
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

@@ -53,7 +53,7 @@ def fold_batch_norms(model: nn.Module, layer: str, inputs: Tensor) -> int:
             undo = [_fold(model, *pair) for pair in chosen]
             try:
                 after = Split(model, layer)(inputs, "none")
-                if all(agree(one, other) for one, other in zip(before, after, strict=True)):
+                if agree(before, after):
                     return len(chosen)
             except Exception as error:  # the layer is what a norm took, or the model looks at its norms
                 logger.info("batch norms are not folded: %s", one_line(error))
@@ -123,6 +123,6 @@ def _fold(model: nn.Module, convolution_name: str, norm_name: str) -> _Undo:
     return undo
 
 
-def agree(before: Tensor, after: Tensor) -> bool:
-    """Whether two results are the same but for rounding in float32."""
-    return bool((before - after).norm() <= _AGREEMENT * before.norm())
+def agree(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> bool:
+    """Whether activations and logits are what they were, but for rounding in float32."""
+    return all(bool((one - other).norm() <= _AGREEMENT * one.norm()) for one, other in zip(before, after, strict=True))

@@ -335,6 +335,24 @@ def test_a_kernel_that_cudnn_refuses_while_memory_is_short_is_asked_again() -> N
     assert asked == 17
 
 
+def test_refusals_that_lie_far_apart_do_not_add_up(said: list[str]) -> None:
+    asked = 0
+
+    def refusing_at_times(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
+        nonlocal asked
+        asked += 1
+        if asked % 5 == 0:
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+        return by_torch(convolution, x, z)
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(15376, 2)).eval()
+    assert defer_convolutions(model.requires_grad_(False), "1", PROBE, refusing_at_times) == 1
+    for _ in range(40):
+        logits_of(model)
+    assert asked > 40
+    assert not said
+
+
 def with_what_was_in_memory(convolution: nn.Conv2d, x: Tensor, z: Tensor | None) -> Tensor:
     """torch has cuDNN add 0 times the memory that it gives the result, and 0 times NaN is NaN."""
     found = by_torch(convolution, x, z)
